@@ -1,0 +1,5 @@
+/** Every exporter that a config file can name, in the order `enginelight components` shows them. */
+import type { ExporterDefinition } from '../pipeline/component.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
+export const exporters: readonly ExporterDefinition<any>[] = [];

@@ -1,0 +1,5 @@
+/** Every extension that a config file can name, in the order `enginelight components` shows them. */
+import type { ExtensionDefinition } from '../pipeline/component.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
+export const extensions: readonly ExtensionDefinition<any>[] = [];
