@@ -1,0 +1,111 @@
+#!/usr/bin/env node
+/** Arguments -> a command. The only file that knows every kind of component. */
+import { readFileSync, realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type Command, type CommandIo, UsageError } from './commands/command.ts';
+import type { Registry } from './pipeline/component.ts';
+
+/** Every command: what `--help` says of it, and where it is. A command is loaded only when it is asked for. */
+const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
+  run: {
+    summary: 'Run the daemon (the default command)',
+    load: async () => (await import('./commands/run.ts')).run,
+  },
+};
+
+async function loadRegistry(): Promise<Registry> {
+  const [{ receivers }, { processors }, { exporters }, { extensions }, { loadCatalog }] = await Promise.all([
+    import('./receivers/index.ts'),
+    import('./processors/index.ts'),
+    import('./exporters/index.ts'),
+    import('./extensions/index.ts'),
+    import('./config/catalog.ts'),
+  ]);
+  return { receivers, processors, exporters, extensions, catalog: loadCatalog() };
+}
+
+/** The version in package.json, which lies one folder up from the built file and next to the source. */
+function version(): string {
+  for (const place of ['./package.json', '../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(place, import.meta.url), 'utf8')) as { version: string }).version;
+    } catch {
+      // the other place has it
+    }
+  }
+  return 'unknown';
+}
+
+function help(version: string): string {
+  const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
+  const list = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+  return `enginelight ${version}: the check-engine light of LLM inference
+
+Usage:
+  enginelight                       look for inference engines on this machine and show what they do
+  enginelight http://HOST:PORT ...  the same, for the engines at these addresses
+  enginelight --config FILE ...     run the pipelines of a config file
+  enginelight COMMAND --help        what a command does and takes
+
+Commands:
+${list.join('\n')}
+
+Options:
+  --config FILE   a config file; repeat it to merge several, left to right
+  --set a.b=c     override one value of the config; repeatable
+  --version       print the version
+  --help          print this text
+
+Exit codes: 0 done, 1 the thing asked about failed, 2 wrong usage.
+`;
+}
+
+/** Runs the command line; resolves with the exit code. */
+export async function main(args: readonly string[], io: CommandIo): Promise<number> {
+  const [first, ...rest] = args;
+  if (first === '--version' || first === '-v') {
+    io.out(`enginelight ${io.version}\n`);
+    return 0;
+  }
+  if (first === '--help' || first === '-h' || first === 'help') {
+    io.out(help(io.version));
+    return 0;
+  }
+  const isWord = first !== undefined && /^[a-z][a-z-]*$/.test(first);
+  try {
+    if (isWord && !Object.hasOwn(COMMANDS, first)) {
+      throw new UsageError(`there is no command "${first}" (commands: ${Object.keys(COMMANDS).join(', ')})`);
+    }
+    const command = await COMMANDS[isWord ? first : 'run']!.load();
+    return await command(isWord ? rest : args, io);
+  } catch (error) {
+    if (!(error instanceof UsageError || isParseArgsError(error))) throw error;
+    io.err(`enginelight: ${(error as Error).message}\nTry: enginelight --help\n`);
+    return 2;
+  }
+}
+
+/** What node:util's parseArgs throws for an unknown or incomplete option. */
+const isParseArgsError = (error: unknown): boolean =>
+  error instanceof TypeError && String((error as NodeJS.ErrnoException).code).startsWith('ERR_PARSE_ARGS');
+
+/** True when this file is what node was asked to run (also through the symbolic link that npm makes for a bin). */
+function isEntry(): boolean {
+  try {
+    return process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url);
+  } catch {
+    return false;
+  }
+}
+
+if (isEntry()) {
+  // A reader that went away (`enginelight components | head`) ends the output, not the process with a stack trace.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  process.exitCode = await main(process.argv.slice(2), {
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    env: process.env,
+    version: version(),
+    registry: loadRegistry,
+  });
+}
