@@ -1,7 +1,31 @@
-/** How every command reads its arguments and explains itself. */
+/** The parts that all commands share: what a command is, and reading its arguments. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { nearest } from '../config/suggest.ts';
-import { type CommandIo, UsageError } from './command.ts';
+import type { Registry } from '../pipeline/component.ts';
+
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+/** What a command may touch of the process; a test passes its own. */
+export interface Io {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+}
+
+/** Exit codes: 0 done, 1 the thing asked about failed, 2 usage. */
+export type ExitCode = number;
+
+export interface Command {
+  readonly name: string;
+  /** One line for the list of commands: a capital, no full stop. */
+  readonly summary: string;
+  run(argv: readonly string[], io: Io, registry: Registry): Promise<ExitCode>;
+}
 
 /** One flag. `value` names what follows it (`FILE`); without one it is a switch. */
 export interface Flag {
@@ -50,14 +74,14 @@ export const CONFIG_FLAGS = {
 } as const satisfies Record<string, Flag>;
 
 /**
- * Reads the arguments; undefined after `--help`, when there is nothing left to do. Throws a UsageError that names the
- * nearest flag.
+ * Reads the arguments. Returns an exit code instead when there is nothing left to do: 0 after `--help` (written to
+ * stdout), 2 after a usage error (written to stderr, with the nearest flag).
  */
 export function parseCommandLine<const F extends Record<string, Flag>>(
   spec: ArgSpec<F>,
   argv: readonly string[],
-  io: CommandIo,
-): ParsedArgs<F> | undefined {
+  io: Io,
+): ParsedArgs<F> | ExitCode {
   const options: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } };
   for (const [name, flag] of Object.entries(spec.flags)) {
     options[name] = {
@@ -66,7 +90,11 @@ export function parseCommandLine<const F extends Record<string, Flag>>(
       ...(flag.repeated ? { multiple: true } : {}),
     };
   }
-  const fail = (message: string) => new UsageError(`${message}\nUsage: enginelight ${spec.usage}`);
+  const fail = (message: string): ExitCode => {
+    io.stderr.write(`enginelight: ${message}\nUsage: enginelight ${spec.usage}\n`);
+    io.stderr.write(`Try 'enginelight ${spec.usage.split(' ')[0]} --help' for more.\n`);
+    return 2;
+  };
 
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true });
   const values: Record<string, unknown> = {};
@@ -77,31 +105,31 @@ export function parseCommandLine<const F extends Record<string, Flag>>(
   for (const token of tokens) {
     if (token.kind === 'positional') {
       if (spec.positional === undefined) {
-        throw fail(`unexpected argument "${token.value}"`);
+        return fail(`unexpected argument "${token.value}"`);
       }
       positionals.push(token.value);
     } else if (token.kind === 'option') {
       if (token.name === 'help') {
-        io.out(helpText(spec));
-        return undefined;
+        io.stdout.write(helpText(spec));
+        return 0;
       }
       const flag = Object.hasOwn(spec.flags, token.name) ? spec.flags[token.name] : undefined;
       if (!flag) {
         const near = nearest(token.name, [...Object.keys(spec.flags), 'help']);
-        throw fail(`unknown flag ${token.rawName}${near === undefined ? '' : `; did you mean --${near}?`}`);
+        return fail(`unknown flag ${token.rawName}${near === undefined ? '' : `; did you mean --${near}?`}`);
       }
       if (flag.value === undefined) {
-        if (token.value !== undefined) throw fail(`${token.rawName} takes no value`);
+        if (token.value !== undefined) return fail(`${token.rawName} takes no value`);
         values[token.name] = true;
         continue;
       }
       // `--config --set …`: parseArgs takes the next flag as the value unless it is given inline.
       if (token.value === undefined || (!token.inlineValue && token.value.startsWith('--'))) {
-        throw fail(`${token.rawName} needs a value: ${token.rawName} ${flag.value}`);
+        return fail(`${token.rawName} needs a value: ${token.rawName} ${flag.value}`);
       }
       if (flag.choices && !flag.choices.includes(token.value)) {
         const near = nearest(token.value, flag.choices);
-        throw fail(
+        return fail(
           `${token.rawName} ${token.value}: expected ${flag.choices.join(' or ')}${near === undefined ? '' : `; did you mean ${near}?`}`,
         );
       }
@@ -110,7 +138,7 @@ export function parseCommandLine<const F extends Record<string, Flag>>(
     }
   }
   if (spec.positional !== undefined && !spec.positional.endsWith('…') && positionals.length > 1) {
-    throw fail(`unexpected argument "${positionals[1]}"`);
+    return fail(`unexpected argument "${positionals[1]}"`);
   }
   return { flags: values as ParsedArgs<F>['flags'], positionals };
 }
