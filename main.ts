@@ -2,7 +2,7 @@
 /** Arguments -> a command. The only file that knows every kind of component. */
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Command, Io } from './commands/args.ts';
+import { type Command, type CommandIo, UsageError } from './commands/command.ts';
 import { nearest } from './config/suggest.ts';
 import type { Registry } from './pipeline/component.ts';
 
@@ -37,10 +37,10 @@ function version(): string {
   return 'unknown';
 }
 
-function help(): string {
+function help(version: string): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length));
   const list = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
-  return `enginelight ${version()}: the check-engine light of LLM inference
+  return `enginelight ${version}: the check-engine light of LLM inference
 
 Usage:
   enginelight                       look for inference engines on this machine and show what they do
@@ -62,29 +62,34 @@ Exit codes: 0 done, 1 the thing asked about failed, 2 wrong usage.
 }
 
 /** Runs the command line; resolves with the exit code. */
-export async function main(args: readonly string[], io: Io): Promise<number> {
+export async function main(args: readonly string[], io: CommandIo): Promise<number> {
   const [first, ...rest] = args;
   if (first === '--version' || first === '-v') {
-    io.stdout.write(`enginelight ${version()}\n`);
+    io.out(`enginelight ${io.version}\n`);
     return 0;
   }
   if (first === '--help' || first === '-h' || first === 'help') {
-    io.stdout.write(help());
+    io.out(help(io.version));
     return 0;
   }
   const isWord = first !== undefined && /^[a-z][a-z-]*$/.test(first);
-  const name = isWord ? first : 'run';
-  if (!Object.hasOwn(COMMANDS, name)) {
-    const near = nearest(name, Object.keys(COMMANDS));
-    io.stderr.write(
-      `enginelight: there is no command "${name}"${near === undefined ? '' : `; did you mean ${near}?`}\n`,
-    );
-    io.stderr.write("Try 'enginelight --help' for the list.\n");
+  try {
+    if (isWord && !Object.hasOwn(COMMANDS, first)) {
+      const near = nearest(first, Object.keys(COMMANDS));
+      throw new UsageError(`there is no command "${first}"${near === undefined ? '' : `; did you mean ${near}?`}`);
+    }
+    const command = await COMMANDS[isWord ? first : 'run']!.load();
+    return await command(isWord ? rest : args, io);
+  } catch (error) {
+    if (!(error instanceof UsageError || isParseArgsError(error))) throw error;
+    io.err(`enginelight: ${(error as Error).message}\nTry: enginelight --help\n`);
     return 2;
   }
-  const command = await COMMANDS[name]!.load();
-  return command.run(isWord ? rest : args, io, await loadRegistry());
 }
+
+/** What node:util's parseArgs throws for an unknown or incomplete option. */
+const isParseArgsError = (error: unknown): boolean =>
+  error instanceof TypeError && String((error as NodeJS.ErrnoException).code).startsWith('ERR_PARSE_ARGS');
 
 /** True when this file is what node was asked to run (also through the symbolic link that npm makes for a bin). */
 function isEntry(): boolean {
@@ -99,9 +104,10 @@ if (isEntry()) {
   // A reader that went away (`enginelight components | head`) ends the output, not the process with a stack trace.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   process.exitCode = await main(process.argv.slice(2), {
-    stdout: process.stdout,
-    stderr: process.stderr,
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
     env: process.env,
-    cwd: process.cwd(),
+    version: version(),
+    registry: loadRegistry,
   });
 }
