@@ -107,6 +107,9 @@ if (isEntry()) {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     env: process.env,
+    cwd: process.cwd(),
+    outIsTerminal: process.stdout.isTTY === true,
+    errIsTerminal: process.stderr.isTTY === true,
     version: version(),
     registry: loadRegistry,
   });

@@ -1,31 +1,7 @@
-/** The parts that all commands share: what a command is, and reading its arguments. */
+/** How every command reads its arguments and explains itself. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { nearest } from '../config/suggest.ts';
-import type { Registry } from '../pipeline/component.ts';
-
-export interface Output {
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
-
-/** What a command may touch of the process; a test passes its own. */
-export interface Io {
-  readonly stdout: Output;
-  readonly stderr: Output;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly cwd: string;
-}
-
-/** Exit codes: 0 done, 1 the thing asked about failed, 2 usage. */
-export type ExitCode = number;
-
-export interface Command {
-  readonly name: string;
-  /** One line for the list of commands: a capital, no full stop. */
-  readonly summary: string;
-  run(argv: readonly string[], io: Io, registry: Registry): Promise<ExitCode>;
-}
+import { type CommandIo, UsageError } from './command.ts';
 
 /** One flag. `value` names what follows it (`FILE`); without one it is a switch. */
 export interface Flag {
@@ -74,14 +50,14 @@ export const CONFIG_FLAGS = {
 } as const satisfies Record<string, Flag>;
 
 /**
- * Reads the arguments. Returns an exit code instead when there is nothing left to do: 0 after `--help` (written to
- * stdout), 2 after a usage error (written to stderr, with the nearest flag).
+ * Reads the arguments; undefined after `--help`, when there is nothing left to do. Throws a UsageError that names the
+ * nearest flag.
  */
 export function parseCommandLine<const F extends Record<string, Flag>>(
   spec: ArgSpec<F>,
   argv: readonly string[],
-  io: Io,
-): ParsedArgs<F> | ExitCode {
+  io: CommandIo,
+): ParsedArgs<F> | undefined {
   const options: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } };
   for (const [name, flag] of Object.entries(spec.flags)) {
     options[name] = {
@@ -90,11 +66,7 @@ export function parseCommandLine<const F extends Record<string, Flag>>(
       ...(flag.repeated ? { multiple: true } : {}),
     };
   }
-  const fail = (message: string): ExitCode => {
-    io.stderr.write(`enginelight: ${message}\nUsage: enginelight ${spec.usage}\n`);
-    io.stderr.write(`Try 'enginelight ${spec.usage.split(' ')[0]} --help' for more.\n`);
-    return 2;
-  };
+  const fail = (message: string) => new UsageError(`${message}\nUsage: enginelight ${spec.usage}`);
 
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true });
   const values: Record<string, unknown> = {};
@@ -105,31 +77,31 @@ export function parseCommandLine<const F extends Record<string, Flag>>(
   for (const token of tokens) {
     if (token.kind === 'positional') {
       if (spec.positional === undefined) {
-        return fail(`unexpected argument "${token.value}"`);
+        throw fail(`unexpected argument "${token.value}"`);
       }
       positionals.push(token.value);
     } else if (token.kind === 'option') {
       if (token.name === 'help') {
-        io.stdout.write(helpText(spec));
-        return 0;
+        io.out(helpText(spec));
+        return undefined;
       }
       const flag = Object.hasOwn(spec.flags, token.name) ? spec.flags[token.name] : undefined;
       if (!flag) {
         const near = nearest(token.name, [...Object.keys(spec.flags), 'help']);
-        return fail(`unknown flag ${token.rawName}${near === undefined ? '' : `; did you mean --${near}?`}`);
+        throw fail(`unknown flag ${token.rawName}${near === undefined ? '' : `; did you mean --${near}?`}`);
       }
       if (flag.value === undefined) {
-        if (token.value !== undefined) return fail(`${token.rawName} takes no value`);
+        if (token.value !== undefined) throw fail(`${token.rawName} takes no value`);
         values[token.name] = true;
         continue;
       }
       // `--config --set …`: parseArgs takes the next flag as the value unless it is given inline.
       if (token.value === undefined || (!token.inlineValue && token.value.startsWith('--'))) {
-        return fail(`${token.rawName} needs a value: ${token.rawName} ${flag.value}`);
+        throw fail(`${token.rawName} needs a value: ${token.rawName} ${flag.value}`);
       }
       if (flag.choices && !flag.choices.includes(token.value)) {
         const near = nearest(token.value, flag.choices);
-        return fail(
+        throw fail(
           `${token.rawName} ${token.value}: expected ${flag.choices.join(' or ')}${near === undefined ? '' : `; did you mean ${near}?`}`,
         );
       }
@@ -138,7 +110,7 @@ export function parseCommandLine<const F extends Record<string, Flag>>(
     }
   }
   if (spec.positional !== undefined && !spec.positional.endsWith('…') && positionals.length > 1) {
-    return fail(`unexpected argument "${positionals[1]}"`);
+    throw fail(`unexpected argument "${positionals[1]}"`);
   }
   return { flags: values as ParsedArgs<F>['flags'], positionals };
 }

@@ -8,6 +8,11 @@ export interface CommandIo {
   /** Writes to standard error, as is: everything else that a person should read. */
   readonly err: (text: string) => void;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** What relative paths are relative to; the process's own when absent. */
+  readonly cwd?: string;
+  /** Whether a person looks at it: colour is only for terminals. */
+  readonly outIsTerminal?: boolean;
+  readonly errIsTerminal?: boolean;
   /** Of enginelight itself, as in package.json. */
   readonly version: string;
   /** Every built-in component; imports them on the first call. */
