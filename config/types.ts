@@ -68,6 +68,8 @@ export interface ResolvedConfig {
     readonly extensions: readonly string[];
     readonly pipelines: readonly ResolvedPipeline[];
     readonly telemetry: Static<typeof telemetryOptions>;
+    /** `service::shutdown_timeout` (declared as `shutdownTimeout` in pipeline/telemetry-options.ts), milliseconds. */
+    readonly shutdownTimeoutMs: number;
     /** As written: module names, or paths relative to the config file. */
     readonly plugins: readonly string[];
   };
