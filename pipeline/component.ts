@@ -9,9 +9,12 @@
  */
 import type { Static, TObject } from '@sinclair/typebox';
 import type { Catalog } from '../config/catalog.ts';
+import type { DropReason } from './errors.ts';
 import type { Clock } from './kit/clock.ts';
 import type { Logger } from './kit/log.ts';
 import type { Batch, Signal } from './model.ts';
+
+export type { DropReason } from './errors.ts';
 
 /**
  * Where data goes next. Resolves (or returns) once the batch is accepted: it is then somebody else's to keep. Rejects (or
@@ -36,25 +39,6 @@ export type ComponentKind = 'receiver' | 'processor' | 'exporter' | 'extension';
 export type Stability = 'development' | 'alpha' | 'beta' | 'stable';
 /** How a component is doing, as shown by `health_check`. */
 export type ComponentStatus = 'starting' | 'ok' | 'recoverable_error' | 'permanent_error' | 'stopping' | 'stopped';
-
-/**
- * Why items were lost, a closed list (documented in docs/telemetry.md): every drop is counted with one of these.
- */
-export type DropReason =
-  | 'queue_full'
-  | 'too_large'
-  | 'permanent_error'
-  | 'retries_exhausted'
-  | 'shutdown'
-  | 'partial_success'
-  | 'duplicate'
-  | 'bad_line'
-  | 'limit'
-  | 'unsupported'
-  | 'memory'
-  | 'stale'
-  | 'filtered'
-  | 'disk';
 
 /** A plain counter that the daemon's own telemetry reads when it is collected; adding costs an addition. */
 export interface Counter {

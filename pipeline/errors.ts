@@ -3,14 +3,36 @@
  * component's id and counts it, and the loop that called goes on.
  */
 
+/**
+ * Why items were lost, a closed list (documented in docs/telemetry.md): every drop is counted with one of these.
+ */
+export type DropReason =
+  | 'queue_full'
+  | 'too_large'
+  | 'permanent_error'
+  | 'retries_exhausted'
+  | 'shutdown'
+  | 'partial_success'
+  | 'duplicate'
+  | 'bad_line'
+  | 'limit'
+  | 'unsupported'
+  | 'memory'
+  | 'stale'
+  | 'filtered'
+  | 'disk';
+
 /** Trying again cannot help: the data is wrong, or the peer refused it for good. */
 export class PermanentError extends Error {
   override readonly name = 'PermanentError';
   /** Items that were affected, when not the whole batch. */
   readonly rejected: number | undefined;
-  constructor(message: string, options: { cause?: unknown; rejected?: number } = {}) {
+  /** What the items are counted under if nobody else takes them; by default `permanent_error`. */
+  readonly reason: DropReason;
+  constructor(message: string, options: { cause?: unknown; rejected?: number; reason?: DropReason } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.rejected = options.rejected;
+    this.reason = options.reason ?? 'permanent_error';
   }
 }
 
@@ -21,10 +43,16 @@ export class RetryableError extends Error {
   readonly retryAfterMs: number | undefined;
   /** True when the cause is a lack of room here or there (HTTP 429, RESOURCE_EXHAUSTED), not unavailability. */
   readonly exhausted: boolean;
-  constructor(message: string, options: { cause?: unknown; retryAfterMs?: number; exhausted?: boolean } = {}) {
+  /** What the items are counted under if nobody tries again; by default `queue_full`. */
+  readonly reason: DropReason;
+  constructor(
+    message: string,
+    options: { cause?: unknown; retryAfterMs?: number; exhausted?: boolean; reason?: DropReason } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.retryAfterMs = options.retryAfterMs;
     this.exhausted = options.exhausted ?? false;
+    this.reason = options.reason ?? 'queue_full';
   }
 }
 
