@@ -56,7 +56,7 @@ export async function listen(server: Server, endpoint: string, socketMode = 0o60
 async function removeStaleSocket(path: string): Promise<void> {
   const file = await lstat(path).catch(() => undefined);
   if (!file?.isSocket()) return;
-  await new Promise(<void>((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     const probe = connect(path);
     probe.once('connect', () => {
       probe.destroy();
