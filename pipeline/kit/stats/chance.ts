@@ -11,7 +11,7 @@ export function nullMax(n: number, bins: number): number {
 }
 
 const LANCZOS = [
-  76.18009172947146, -86.50532032941677, 24.01409824083091, -1.231739572450155, 0.1208650973866179e-2,
+  76.18009172947146, -86.50532032941678, 24.01409824083091, -1.231739572450155, 0.1208650973866179e-2,
   -0.5395239384953e-5,
 ] as const;
 
@@ -22,7 +22,7 @@ export function logGamma(x: number): number {
   LANCZOS.forEach((c, i) => {
     series += c / (x + 1 + i);
   });
-  return -t + Math.log((2.5066282746310005 * series) / x);
+  return -t + Math.log((2.5066282746310007 * series) / x);
 }
 
 const logChoose = (n: number, k: number): number => logGamma(n + 1) - logGamma(k + 1) - logGamma(n - k + 1);
