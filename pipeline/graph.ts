@@ -335,7 +335,7 @@ export function createGraph(needs: GraphNeeds): Graph {
         if (!tolerant) throw error;
         const broken = live.get(node.key);
         if (broken) setStatus(broken, 'permanent_error', describeError(error));
-        inlets.get(node.key)?.refuse(describeError(error));
+        if (node.kind === 'processor' || node.kind === 'exporter') inletOf(node).refuse(describeError(error));
         log.error('A component could not be started; the daemon runs without it.', { ...fieldsOf(node), error });
       }
     };
