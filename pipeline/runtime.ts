@@ -15,8 +15,8 @@ import { type Readers, startReaders, type TelemetryConfig } from './telemetry-re
 
 /** What the runtime needs of Node's `process`; tests hand in an event emitter. */
 export interface ProcessEvents {
-  on(event: string, listener: (...args: never[]) => void): unknown;
-  off(event: string, listener: (...args: never[]) => void): unknown;
+  on(event: string, listener: (value: unknown) => void): unknown;
+  off(event: string, listener: (value: unknown) => void): unknown;
 }
 
 export interface RuntimeOptions {
@@ -48,7 +48,11 @@ export async function runDaemon(options: RuntimeOptions): Promise<number> {
     askToStop = resolve;
   });
   let stopping = false;
-  let reloads = Promise.resolve();
+  // A reload that is asked for during the start waits for its end.
+  let startIsOver: () => void = () => {};
+  let reloads = new Promise<void>((resolve) => {
+    startIsOver = resolve;
+  });
   let reloadsWaiting = 0;
   let life: Life | undefined;
 
@@ -79,7 +83,7 @@ export async function runDaemon(options: RuntimeOptions): Promise<number> {
       ...(error instanceof Error ? { stack: error.stack } : {}),
     });
   };
-  const listeners: [string, (...args: never[]) => void][] = [
+  const listeners: [string, (value: unknown) => void][] = [
     ['SIGTERM', () => onStop('SIGTERM')],
     ['SIGINT', () => onStop('SIGINT')],
     ['SIGHUP', onHangup],
@@ -112,6 +116,7 @@ export async function runDaemon(options: RuntimeOptions): Promise<number> {
     }
     for (const url of life.readers.pages) log.info('The own metrics are served.', { url });
     log.info('Everything is ready. Begin running and processing data.');
+    startIsOver();
     options.onReady?.({ graph: life.graph, pages: life.readers.pages });
     const name = await stopAsked;
     await reloads;
