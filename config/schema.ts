@@ -35,6 +35,10 @@ type Doc<T> = {
   description: string;
   default?: T;
   examples?: readonly unknown[];
+  /** Still works, but warns: what to use in its place, one sentence without a full stop. */
+  deprecated?: string;
+  /** Accepted so that a Collector config loads unchanged, but has no effect here: why, one clause without a full stop. */
+  ignored?: string;
 };
 
 /** Text, number and so on as they are written in the file. */
@@ -130,9 +134,13 @@ export function parseSize(text: string | number): number | undefined {
   return match && unit !== undefined && unit !== null ? Math.round(Number(match[1]) * unit) : undefined;
 }
 
-type AnySchema = TSchema & {
+/** A schema as the code here reads it, whichever `t.*` made it. */
+export type AnySchema = TSchema & {
   type?: string | string[];
   format?: string;
+  enum?: string[];
+  deprecated?: string;
+  ignored?: string;
   properties?: Record<string, AnySchema>;
   required?: string[];
   additionalProperties?: AnySchema | boolean;
@@ -146,15 +154,18 @@ type AnySchema = TSchema & {
  * not fit is left as it is.
  */
 export function resolve<S extends TSchema>(schema: S, value: unknown): Static<S> {
-  return resolveValue(schema as AnySchema, value === undefined ? structuredDefault(schema) : value) as Static<S>;
+  return walk(schema as AnySchema, value === undefined ? structuredDefault(schema) : value, convert) as Static<S>;
+}
+
+/** Like `resolve`, but values stay as a person writes them (`5s`); only the defaults are filled in. */
+export function fillDefaults(schema: TSchema, value: unknown): unknown {
+  return walk(schema as AnySchema, value === undefined ? structuredDefault(schema) : value, (_schema, v) => v);
 }
 
 const structuredDefault = (schema: AnySchema): unknown =>
   schema.default === undefined ? undefined : structuredClone(schema.default);
 
-function resolveValue(schema: AnySchema, value: unknown): unknown {
-  if (value === null && schema.type === 'object') value = {};
-  if (value === undefined || value === null) return value;
+function convert(schema: AnySchema, value: unknown): unknown {
   switch (schema.format) {
     case 'duration':
       return parseDuration(value as string) ?? value;
@@ -162,40 +173,92 @@ function resolveValue(schema: AnySchema, value: unknown): unknown {
       return parseSize(value as string) ?? value;
     case 'secret':
       return value instanceof Secret ? value : new Secret(String(value));
+    default:
+      return value;
   }
+}
+
+function walk(schema: AnySchema, value: unknown, leaf: (schema: AnySchema, value: unknown) => unknown): unknown {
+  if (value === null && schema.type === 'object') value = {};
+  if (value === undefined || value === null) return value;
   if (schema.anyOf) {
-    const match = schema.anyOf.find((s) => fits(s, value)) ?? schema.anyOf[0];
-    return match ? resolveValue(match, value) : value;
+    const match = pickAlternative(schema.anyOf, value) ?? schema.anyOf[0];
+    return match ? walk(match, value, leaf) : value;
   }
-  if (Array.isArray(value)) return schema.items ? value.map((v) => resolveValue(schema.items!, v)) : value;
+  if (Array.isArray(value)) return schema.items ? value.map((v) => walk(schema.items!, v, leaf)) : value;
   if (schema.type === 'object' && typeof value === 'object') {
     const input = value as Record<string, unknown>;
     const output: Record<string, unknown> = {};
     for (const [key, sub] of Object.entries(schema.properties ?? {})) {
       const given = Object.hasOwn(input, key) ? input[key] : structuredDefault(sub);
-      const optionalSection = !(schema.required ?? []).includes(key) && sub.type === 'object';
-      if (given === undefined || (optionalSection && !Object.hasOwn(input, key))) continue;
-      output[key] = resolveValue(sub, given);
+      if (given === undefined || (isOptionalSection(schema, key) && !Object.hasOwn(input, key))) continue;
+      output[key] = walk(sub, given, leaf);
     }
     for (const key of Object.keys(input)) {
       if (Object.hasOwn(schema.properties ?? {}, key)) continue;
       const extra = schema.additionalProperties;
-      output[key] = typeof extra === 'object' ? resolveValue(extra, input[key]) : input[key];
+      setOwn(output, key, typeof extra === 'object' ? walk(extra, input[key], leaf) : input[key]);
     }
     return output;
   }
-  return value;
+  return leaf(schema, value);
 }
 
-/** Whether a value has the outer shape of an alternative; enough to tell a text from a mapping from a list. */
-function fits(schema: AnySchema, value: unknown): boolean {
+/** Sets a key of the user's choice, which may be `__proto__`. */
+function setOwn(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key === '__proto__')
+    Object.defineProperty(object, key, { value, enumerable: true, writable: true, configurable: true });
+  else object[key] = value;
+}
+
+/** A section that is off unless written. */
+export const isOptionalSection = (schema: AnySchema, key: string): boolean =>
+  !(schema.required ?? []).includes(key) && schema.properties?.[key]?.type === 'object';
+
+/**
+ * The alternative of a `t.oneOf` that a value is meant to be: of those with its outer shape (a text, a number, a list, a
+ * map) the one whose keys and words it fits best. Undefined if it has the shape of none.
+ */
+export function pickAlternative(alternatives: readonly AnySchema[], value: unknown): AnySchema | undefined {
+  let best: AnySchema | undefined;
+  let bestMisfits = Number.POSITIVE_INFINITY;
+  for (const schema of alternatives) {
+    const count = misfits(schema, value);
+    if (count < bestMisfits) {
+      best = schema;
+      bestMisfits = count;
+    }
+  }
+  return best;
+}
+
+/** How badly a value fits, judged from outside; infinite if it has another shape. */
+function misfits(schema: AnySchema, value: unknown): number {
+  if (schema.anyOf) return Math.min(...schema.anyOf.map((s) => misfits(s, value)));
+  if (schema.type === undefined) return 0.5;
   const types = Array.isArray(schema.type) ? schema.type : [schema.type];
   const actual = Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value;
-  if (actual === 'number') return types.includes('number') || (types.includes('integer') && Number.isInteger(value));
-  if (actual !== 'object') return types.includes(actual);
+  if (actual === 'number') {
+    return types.includes('number') || (types.includes('integer') && Number.isInteger(value)) ? 0 : Infinity;
+  }
+  if (!types.includes(actual)) return Infinity;
+  if (actual === 'string') {
+    if (schema.enum) return schema.enum.includes(value as string) ? 0 : 2;
+    if (schema.format === 'duration') return parseDuration(value as string) === undefined ? 1 : 0;
+    if (schema.format === 'size') return parseSize(value as string) === undefined ? 1 : 0;
+    return 0;
+  }
+  if (actual !== 'object') return 0;
   const input = value as Record<string, unknown>;
-  return (
-    types.includes('object') &&
-    (schema.required ?? []).every((k) => Object.hasOwn(input, k) || schema.properties?.[k]?.default !== undefined)
-  );
+  const properties = schema.properties ?? {};
+  let count = 0;
+  for (const key of Object.keys(input)) {
+    const property = Object.hasOwn(properties, key) ? properties[key] : undefined;
+    if (!property) count += typeof schema.additionalProperties === 'object' ? 0.1 : 1;
+    else if (property.enum && !property.enum.includes(input[key] as string)) count += 10;
+  }
+  for (const key of schema.required ?? []) {
+    if (!Object.hasOwn(input, key) && properties[key]?.default === undefined) count += 1;
+  }
+  return count;
 }

@@ -158,6 +158,8 @@ export interface Registry {
   readonly exporters: readonly ExporterDefinition<Any>[];
   readonly extensions: readonly ExtensionDefinition<Any>[];
   readonly catalog: Catalog;
+  /** What plug-ins add to the built-in detectors; whoever runs detectors knows their form. */
+  readonly detectors?: readonly unknown[];
 }
 
 /** Checks the literal's types and returns it unchanged; likewise the three below. */
