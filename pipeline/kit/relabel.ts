@@ -37,7 +37,7 @@ export const relabelRule = t.item(
     ),
     modulus: t.optional(t.integer({ description: 'For `hashmod`: the number of shards.', minimum: 1 })),
     target_label: t.optional(t.string({ description: 'The label that is written.' })),
-    replacement: scalar('What is written; `$1` and `${name}` are groups of `regex`.', '$1'),
+    replacement: scalar('What is written; `$1` is the first group of `regex`.', '$1'),
     action: t.choice(ACTIONS, { description: 'What the rule does.', default: 'replace' }),
   },
   { description: 'One rule.' },

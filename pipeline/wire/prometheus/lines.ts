@@ -110,6 +110,8 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
   let previousLength = 0;
   let commentsBefore = -1;
   let formatBefore: Format | undefined;
+  /** Outlives a scan that was broken off. */
+  let newComments = false;
   let generation = 1;
   /** The generation that `previous` is of. */
   let scanned = 0;
@@ -165,7 +167,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
       badLines: 0,
       firstBad: undefined,
       tails: 0,
-      commentsChanged: format !== formatBefore,
+      commentsChanged: false,
       limited: false,
     };
     const end = body.length;
@@ -225,12 +227,12 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
           }
           if (describesFamily(body, start, lineEnd)) {
             const length = Math.min(lineEnd + 1, end) - p;
-            const hash = hashOf(body, p, p + length, seed);
+            const hash = hashOf(view, p, p + length, seed);
             entry = find(hash, view, p, length);
             if (entry) {
               if (entry.seen === generationBefore) i = entry.at + 1;
             } else {
-              result.commentsChanged = true;
+              newComments = true;
               if (chain(hash) < MAX_CHAIN && isText(body, p, p + length))
                 entry = add(hash, body, p, length, COMMENT, undefined);
             }
@@ -253,7 +255,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
           continue;
         }
         const identityEnd = endOfIdentity(body, start, lineEnd);
-        const hash = hashOf(body, p, identityEnd, seed);
+        const hash = hashOf(view, p, identityEnd, seed);
         entry = find(hash, view, p, identityEnd - p);
         if (entry) {
           if (entry.seen === generationBefore) i = entry.at + 1;
@@ -336,11 +338,10 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
     }
 
     [previous, current] = [current, previous];
-    // The array that is written next keeps its length, so that it never shrinks and grows again; what is behind the end
-    // must not hold entries that are gone.
-    for (let j = k; j < previousLength && j < previous.length; j++) previous[j] = undefined;
+    for (let j = k; j < previous.length && previous[j] !== undefined; j++) previous[j] = undefined;
     previousLength = k;
-    if (comments !== commentsBefore) result.commentsChanged = true;
+    result.commentsChanged = newComments || comments !== commentsBefore || format !== formatBefore;
+    newComments = false;
     commentsBefore = comments;
     formatBefore = format;
     return result;
@@ -420,9 +421,14 @@ function isText(body: Buffer, start: number, end: number): boolean {
   return !bytes.includes(0) && isUtf8(bytes);
 }
 
-function hashOf(body: Buffer, start: number, end: number, seed: number): number {
+function hashOf(view: DataView, start: number, end: number, seed: number): number {
   let h = seed;
-  for (let p = start; p < end; p++) h = Math.imul(h ^ body[p]!, 0x01000193);
+  let p = start;
+  for (; p + 4 <= end; p += 4) {
+    h = Math.imul(h ^ view.getInt32(p, true), 0x5bd1e995);
+    h ^= h >>> 13;
+  }
+  for (; p < end; p++) h = Math.imul(h ^ view.getUint8(p), 0x01000193);
   h ^= h >>> 15;
   return h & 0x3fffffff;
 }
