@@ -81,15 +81,11 @@ export async function main(args: readonly string[], io: CommandIo): Promise<numb
     const command = await COMMANDS[isWord ? first : 'run']!.load();
     return await command(isWord ? rest : args, io);
   } catch (error) {
-    if (!(error instanceof UsageError || isParseArgsError(error))) throw error;
-    io.err(`enginelight: ${(error as Error).message}\nTry: enginelight --help\n`);
+    if (!(error instanceof UsageError)) throw error;
+    io.err(`enginelight: ${error.message}\nTry: enginelight --help\n`);
     return 2;
   }
 }
-
-/** What node:util's parseArgs throws for an unknown or incomplete option. */
-const isParseArgsError = (error: unknown): boolean =>
-  error instanceof TypeError && String((error as NodeJS.ErrnoException).code).startsWith('ERR_PARSE_ARGS');
 
 /** True when this file is what node was asked to run (also through the symbolic link that npm makes for a bin). */
 function isEntry(): boolean {

@@ -9,8 +9,8 @@ export const WELL_KNOWN_PORTS: readonly number[] = [8000, 30000, 3000, 8080, 808
 /** The text of the default config, for the given addresses or, without any, for this machine's well-known ports. */
 export function defaultConfig(urls: readonly string[]): string {
   const targets = urls.length > 0 ? urls : WELL_KNOWN_PORTS.map((port) => `http://127.0.0.1:${port}`);
-  // In a config, $ begins a variable.
-  const list = targets.map((url) => `      - ${JSON.stringify(url.replaceAll('$', '$$$$'))}`);
+  const list = targets.map((url) => `      - ${quoted(url)}`);
+  const hint = `Looked at ${targets.join(', ')}. To watch an engine elsewhere: npm start -- http://HOST:PORT`;
   return `receivers:
   engine:
     targets:
@@ -18,7 +18,8 @@ ${list.join('\n')}
 processors:
   normalize: {}
 exporters:
-  console: {}
+  console:
+    hint: ${quoted(hint)}
 service:
   pipelines:
     inference:
@@ -30,3 +31,6 @@ service:
     logs: { level: warn }
 `;
 }
+
+/** As YAML text; in a config, $ begins a variable. */
+const quoted = (text: string): string => JSON.stringify(text.replaceAll('$', '$$$$'));

@@ -1,5 +1,6 @@
 /** Every exporter that a config file can name, in the order `enginelight components` shows them. */
 import type { ExporterDefinition } from '../pipeline/component.ts';
+import { consoleExporter } from './console/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
-export const exporters: readonly ExporterDefinition<any>[] = [];
+export const exporters: readonly ExporterDefinition<any>[] = [consoleExporter];
