@@ -214,7 +214,7 @@ function checkReferences(
     seen.add(id);
     used[section].add(id);
     if (!sections[section].has(id)) {
-      reportDangling(section, id, place, path, sections, used, checker);
+      if (!checker.unreadable.has(section)) reportDangling(section, id, place, path, sections, used, checker);
       continue;
     }
     const definition = sections[section].get(id)?.definition as

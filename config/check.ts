@@ -41,7 +41,7 @@ export function check(root: Node, checker: Checker): Omit<ResolvedConfig, 'files
     extensions: checkSection('extensions', root, checker),
   };
   for (const section of ['receivers', 'exporters'] as const) {
-    if (sections[section].size === 0) {
+    if (sections[section].size === 0 && !checker.unreadable.has(section)) {
       report(checker, root.place, [section], `no ${kindOf(section)} configuration specified in config`);
     }
   }
@@ -80,6 +80,7 @@ function checkSection(section: Section, root: MapNode, checker: Checker): Map<st
   const entry = root.entries.get(section);
   if (!entry || isNull(entry.value)) return result;
   if (entry.value.kind !== 'map') {
+    checker.unreadable.add(section);
     report(
       checker,
       entry.value.place,

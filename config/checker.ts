@@ -7,6 +7,8 @@ import type { Issue, Place } from './types.ts';
 export interface Checker {
   readonly registry: Registry;
   readonly issues: (Issue & { readonly local?: boolean })[];
+  /** Sections that have the wrong shape: what they lack is no mistake of its own. */
+  readonly unreadable: Set<Section>;
 }
 
 export const SECTIONS = ['receivers', 'processors', 'exporters', 'extensions'] as const;

@@ -5,6 +5,7 @@ import { expand } from './expand.ts';
 import { merge } from './merge.ts';
 import { loadPlugins } from './plugins.ts';
 import { createReader, type Reader, readConfig, readSet } from './providers.ts';
+import { redactUrls } from './redact.ts';
 import type { Node } from './tree.ts';
 import type { ConfigSources, Issue, LoadOptions, LoadResult } from './types.ts';
 
@@ -16,9 +17,9 @@ export async function loadConfig(sources: ConfigSources, options: LoadOptions): 
   const { root, whole } = readAll(sources, reader);
   if (!root) return finish(reader, [], undefined);
   const expanded = expand(root, reader);
-  const checker: Checker = { registry: options.registry, issues: [] };
+  const checker: Checker = { registry: options.registry, issues: [], unreadable: new Set() };
   const registry = await loadPlugins(expanded, options.cwd, checker);
-  const complete: Checker = { registry, issues: checker.issues };
+  const complete: Checker = { ...checker, registry };
   const config = check(expanded, complete);
   // What a file that could not be read fully lacks is no mistake of its own.
   const issues = whole ? complete.issues : complete.issues.filter((issue) => issue.local && isReadable(issue, reader));
@@ -66,7 +67,7 @@ function inOrder(issues: readonly Found[]): Issue[] {
   for (const { place } of issues) if (place && !files.has(place.file)) files.set(place.file, files.size);
   const seen = new Set<string>();
   return issues
-    .map(({ local: _local, ...issue }) => issue)
+    .map(({ local: _local, ...issue }) => ({ ...issue, message: redactUrls(issue.message) }))
     .filter((issue) => {
       const key = JSON.stringify(issue);
       return !seen.has(key) && seen.add(key);

@@ -55,7 +55,7 @@ export function readConfig(uri: string, index: number, reader: Reader): Node | u
   const match = URI.exec(uri);
   const scheme = match?.[1] ?? 'file';
   const opaque = match ? match[2]! : uri;
-  const name = scheme === 'yaml' ? `<--config ${index + 1}>` : scheme === 'file' ? opaque : uri;
+  const name = scheme === 'yaml' ? `<--config ${index + 1}>` : scheme === 'file' ? opaque : redactUri(uri);
   try {
     switch (scheme) {
       case 'file':
@@ -231,7 +231,7 @@ export function unsupported(scheme: string, uri: string): ProviderError {
     );
   }
   return new ProviderError(
-    `scheme "${scheme}" is not supported for uri "${uri}"${didYouMean(scheme, SCHEMES)}`,
+    `scheme "${scheme}" is not supported for uri "${redactUri(uri)}"${didYouMean(scheme, SCHEMES)}`,
     `schemes: ${SCHEMES.join(', ')}; write $$ for a dollar sign that begins no expression`,
   );
 }

@@ -12,9 +12,9 @@ export const isSensitiveKey = (key: string): boolean => SENSITIVE_KEY.test(key);
 /** Maps whose every value is secret: what goes into request headers is often a credential. */
 const isSecretMap = (key: string | undefined): boolean => key === 'headers';
 
-/** Hides the password of a URL: `http://user:[REDACTED]@host`. */
-export const redactUrl = (text: string): string =>
-  text.replace(/^([a-z][a-z0-9+.-]*:\/\/[^/?#:@]*):[^/?#@]*@/i, `$1:${REDACTED}@`);
+/** Hides the passwords of URLs in a text: `http://user:[REDACTED]@host`. */
+export const redactUrls = (text: string): string =>
+  text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s/?#:@"]*):[^\s/?#@"]*@/gi, `$1:${REDACTED}@`);
 
 /** A copy in which every secret is [REDACTED]: what `print-config` and reports may show. */
 export function redact(schema: AnySchema | undefined, value: unknown, key?: string): unknown {
@@ -36,7 +36,7 @@ export function redact(schema: AnySchema | undefined, value: unknown, key?: stri
   if (typeof value !== 'string') return value;
   // Where the declaration says what kind of text it is, its author has decided; elsewhere only the name tells.
   const declared = schema?.enum !== undefined || schema?.format !== undefined;
-  return !declared && key !== undefined && isSensitiveKey(key) ? REDACTED : redactUrl(value);
+  return !declared && key !== undefined && isSensitiveKey(key) ? REDACTED : redactUrls(value);
 }
 
 /** Whether the value at a path must not be shown in a message. */

@@ -59,7 +59,7 @@ export function nodeAt(node: Node | undefined, path: Path): Node | undefined {
   return current;
 }
 
-/** Where to point for a mistake about the value at a path: the value; its key if it is empty; else the nearest ancestor. */
+/** Where to point for a mistake about the value at a path: a single value itself, the key of a map or list. */
 export function valuePlace(root: Node, path: Path): Place {
   let place = root.place;
   let current: Node | undefined = root;
@@ -68,7 +68,7 @@ export function valuePlace(root: Node, path: Path): Place {
       const entry: Entry | undefined = current.entries.get(String(step));
       if (!entry) return place;
       current = entry.value;
-      place = isNull(current) || current.kind !== 'scalar' ? entry.keyPlace : current.place;
+      place = current.kind === 'scalar' ? current.place : entry.keyPlace;
     } else if (current?.kind === 'list') {
       const item: Node | undefined = current.items[Number(step)];
       if (!item) return place;

@@ -24,7 +24,7 @@ export function parseYaml(text: string, placeOf: (line: number, column: number) 
   const lines = new yaml.LineCounter();
   let document: Document.Parsed;
   try {
-    document = yaml.parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: false });
+    document = yaml.parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
   } catch (failure) {
     // The parser is recursive: a file that is nothing but brackets overflows its stack.
     if (!(failure instanceof RangeError)) throw failure;
@@ -46,7 +46,8 @@ export function parseYaml(text: string, placeOf: (line: number, column: number) 
     const place = at(error.pos[0]);
     // One slip makes the parser complain several times; the first complaint of a line is the useful one.
     if (issues.some((i) => i.place?.line === place.line && i.place.file === place.file)) continue;
-    if (error.code !== 'DUPLICATE_KEY') brokenFrom = Math.min(brokenFrom ?? place.line, place.line);
+    const from = at(topLevelStart(document, error.pos[0])).line;
+    brokenFrom = Math.min(brokenFrom ?? from, from);
     const { message, hint } = explain(error, text, lines);
     report(place, message, hint);
   }
@@ -55,6 +56,17 @@ export function parseYaml(text: string, placeOf: (line: number, column: number) 
   }
   const node = convert(document, at, report);
   return { node, issues, ...(brokenFrom === undefined ? {} : { brokenFrom }) };
+}
+
+/** Where the top-level key begins that an error belongs to: what an open bracket swallowed is not to be judged. */
+function topLevelStart(document: Document.Parsed, offset: number): number {
+  const contents = document.contents as { items?: readonly { key?: YamlNode | null }[] } | null;
+  let start = contents?.items ? 0 : offset;
+  for (const pair of contents?.items ?? []) {
+    const from = pair?.key?.range?.[0];
+    if (from !== undefined && from <= offset) start = from;
+  }
+  return start;
 }
 
 function convert(
@@ -121,6 +133,12 @@ function convert(
       const value = walk(pair.value as YamlNode | null, keyPlace);
       if (name === '<<') merged.push(...(value.kind === 'list' ? value.items : [value]));
       else if (!entries.has(name)) entries.set(name, { keyPlace, value });
+      else
+        report(
+          keyPlace,
+          `key "${name}" is given twice in the same map`,
+          'keep one of the two; the Collector refuses the whole file for this',
+        );
     }
     for (const node of merged) {
       if (node.kind !== 'map') {
@@ -163,13 +181,6 @@ function explain(error: YAMLParseError, text: string, lines: LineCounter): { mes
   switch (error.code) {
     case 'TAB_AS_INDENT':
       return { message: `${PREFIX}: a tab is used for indentation`, hint: 'YAML indents with spaces only' };
-    case 'DUPLICATE_KEY': {
-      const key = /^(?:"[^"\n]*"|'[^'\n]*'|[^:\n,}]*)/.exec(text.slice(from))?.[0].trim() ?? '';
-      return {
-        message: `key "${key.replace(/^["']|["']$/g, '')}" is given twice in the same map`,
-        hint: 'the Collector refuses the whole file for this; keep one of the two',
-      };
-    }
     case 'BLOCK_AS_IMPLICIT_KEY':
     case 'MULTILINE_IMPLICIT_KEY':
       return {
@@ -192,6 +203,7 @@ function explain(error: YAMLParseError, text: string, lines: LineCounter): { mes
         hint: `remove the line "---" (line ${lines.linePos(from).line}), or make it a second file and pass --config twice`,
       };
     default:
+      if (error.message.includes('call stack')) return { message: `${PREFIX}: it is nested too deeply` };
       return { message: `${PREFIX}: ${lowerFirst(error.message)}` };
   }
 }
