@@ -126,6 +126,8 @@ export interface ExporterDefinition<C extends TObject = TObject> extends Definit
 
 /** What the graph tells extensions. */
 export interface Host {
+  /** Of the whole: `running` once everything has started, also while a reload restarts parts of it. */
+  state(): 'starting' | 'running' | 'stopping';
   /** Every component instance of the running graph; `pipelines` is empty for extensions. */
   components(): readonly {
     readonly kind: ComponentKind;

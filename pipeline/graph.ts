@@ -78,6 +78,7 @@ export function createGraph(needs: GraphNeeds): Graph {
   const inlets = new Map<string, Inlet>();
   const outlets = new Map<string, Outlet>();
   let current: Plan | undefined;
+  let state: ReturnType<Host['state']> = 'starting';
 
   const fieldsOf = (node: Node) => ({ component: node.id, kind: node.kind, pipeline: node.pipeline });
   const edgeNeeds = (node: Node): EdgeNeeds => ({
@@ -105,6 +106,7 @@ export function createGraph(needs: GraphNeeds): Graph {
   };
 
   const host: Host = {
+    state: () => state,
     components: () =>
       [...live.values()].map(({ node, status, message, since }) => ({
         kind: node.kind,
@@ -357,6 +359,7 @@ export function createGraph(needs: GraphNeeds): Graph {
     }
     for (const id of entriesOf.keys()) if (!plan.pipelines.some((p) => p.id === id)) entriesOf.delete(id);
     current = plan;
+    state = 'running';
     return { stopped: [...going], started: [...started], kept };
   };
 
@@ -364,6 +367,7 @@ export function createGraph(needs: GraphNeeds): Graph {
     host,
     turnInto,
     async stop(deadline) {
+      state = 'stopping';
       await stopAll(new Set(live.keys()), current, deadline);
     },
   };

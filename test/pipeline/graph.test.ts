@@ -396,6 +396,20 @@ describe('edges', () => {
 });
 
 describe('status', () => {
+  it('of the whole is starting, running, and stopping from the first moment of a stop', async () => {
+    const p = parts();
+    const seen: string[] = [];
+    const definitions = [
+      p.receiver('in', { onStop: () => void seen.push(graph.host.state()) }),
+      p.exporter('out', { onStart: () => void seen.push(graph.host.state()) }),
+    ];
+    const { graph } = setup();
+    await graph.turnInto(configOf({ definitions, pipelines: { metrics: [['in'], [], ['out']] } }));
+    expect(graph.host.state()).toBe('running');
+    await graph.stop();
+    expect(seen).toEqual(['starting', 'stopping']);
+  });
+
   it('follows what a component says, and is a metric', async () => {
     const p = parts();
     const { graph, status, value, clock } = await running(
