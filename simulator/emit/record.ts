@@ -1,0 +1,124 @@
+/**
+ * Turns a running world into the lines of a recording (interfaces.md §5), in time order: scrapes of every target with
+ * jitter, losses and starved answers, hook and request spans, and change events.
+ */
+import { random } from '../random.ts';
+import type { World } from '../world/types.ts';
+import { cadvisorPage, nodePage } from './node.ts';
+import { dcgmPage } from './dcgm.ts';
+import { hookEmitter } from './hooks.ts';
+import type { Page } from './page.ts';
+import { vllmPage } from './vllm.ts';
+
+/** One thing that answers GET /metrics. */
+export interface Target {
+  readonly name: string;
+  readonly url: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly everyS: number;
+  readonly page: Page;
+  /** How a scrape would go now: seconds to answer, or why there is no answer. */
+  readonly answer: () => { seconds: number; error?: 'timeout' | 'refused' | 'reset' };
+}
+
+const TIMEOUT_S = 4;
+
+/** Every target of the world, with the page it shows. */
+export function targetsOf(w: World, epochMs: number, escaped: boolean): Target[] {
+  const { spec } = w;
+  const epoch = epochMs / 1000;
+  const targets: Target[] = [];
+  const answerRandom = random(spec.seed, 'answers');
+  const place = (rep: World['replicas'][number]): Record<string, string> => ({
+    service: spec.deploy.service,
+    replica: rep.id,
+    node: rep.node.name,
+    role: rep.role,
+    ...(spec.deploy.pd ? { pool: rep.pool } : {}),
+    ...(spec.cluster.kubernetes ? { pod: rep.pod, namespace: 'inference' } : {}),
+  });
+  for (const rep of w.replicas) {
+    targets.push({
+      name: `engine/${rep.id}`,
+      url: rep.url,
+      labels: place(rep),
+      everyS: spec.observe.engineScrapeS,
+      page: vllmPage(w, rep, epoch, escaped),
+      answer: () => {
+        if (rep.state === 'down' || rep.state === 'loading') return { seconds: 0.0006, error: 'refused' };
+        const use = Math.min(0.99, rep.api.use);
+        const seconds = ((0.005 + 0.004 * answerRandom.exponential()) * rep.hostSlow) / (1 - use) + rep.api.backlogS;
+        return seconds > TIMEOUT_S ? { seconds: TIMEOUT_S, error: 'timeout' } : { seconds };
+      },
+    });
+  }
+  for (const node of w.nodes) {
+    const slow = () => ({ seconds: (0.008 + 0.006 * answerRandom.exponential()) * (1 + node.cpuWait) });
+    if (spec.observe.gpuExporter !== 'none')
+      targets.push({
+        name: `gpu/${node.name}`,
+        url: `http://${node.ip}:9400/metrics`,
+        labels: { node: node.name },
+        everyS: spec.observe.gpuScrapeS,
+        page: dcgmPage(w, node, spec.observe.gpuExporter === 'full', escaped),
+        answer: slow,
+      });
+    if (spec.observe.nodeExporter)
+      targets.push({
+        name: `node/${node.name}`,
+        url: `http://${node.ip}:9100/metrics`,
+        labels: { node: node.name },
+        everyS: spec.observe.nodeScrapeS,
+        page: nodePage(w, node, epoch, escaped),
+        answer: slow,
+      });
+    if (spec.observe.cadvisor && spec.cluster.kubernetes && node.replicas.length > 0)
+      targets.push({
+        name: `cadvisor/${node.name}`,
+        url: `http://${node.ip}:10255/metrics/cadvisor`,
+        labels: { node: node.name },
+        everyS: spec.observe.nodeScrapeS,
+        page: cadvisorPage(w, node, escaped),
+        answer: slow,
+      });
+  }
+  return targets;
+}
+
+/** Wires emission into the world; lines are handed to `put` as time passes. */
+export function installRecorder(w: World, put: (line: string) => void): void {
+  const { spec } = w;
+  const epochMs = Date.parse(spec.start);
+  const iso = (t: number) => new Date(epochMs + Math.round(t * 1000)).toISOString();
+  const jitter = random(spec.seed, 'scrapes');
+  for (const target of targetsOf(w, epochMs, true)) {
+    const labels = JSON.stringify(target.labels);
+    const url = JSON.stringify(target.url);
+    const phase = jitter.next() * target.everyS;
+    const scrape = (due: number) => {
+      const next = due + target.everyS;
+      if (next < spec.durationS) w.queue.at(next + jitter.next() * spec.observe.scrapeJitterS, () => scrape(next));
+      if (jitter.chance(spec.observe.dropScrape)) return;
+      const { seconds, error } = target.answer();
+      const head = `{"scrape":{"time":"${iso(w.now)}","url":${url},"labels":${labels},"duration_ms":${Math.round(seconds * 1e4) / 10}`;
+      if (error) put(`${head},"error":"${error}"}}`);
+      else put(`${head},"status":200,"body":"${target.page.text()}"}}`);
+    };
+    if (phase < spec.durationS) w.queue.at(phase, () => scrape(phase));
+  }
+  const hooks = hookEmitter(w, epochMs, put);
+  w.listeners.detail = (rep) => hooks.detail(rep);
+  w.listeners.step = (rep, info) => hooks.step(rep, info);
+  w.listeners.transfer = (request, info) => hooks.transfer(request, info);
+  let told = 0;
+  const tick = w.listeners.tick;
+  w.listeners.tick = (world) => {
+    tick?.(world);
+    hooks.tick();
+    for (; told < w.changes.length; told++) {
+      const change = w.changes[told]!;
+      if (change.at >= 0)
+        put(JSON.stringify({ event: { time: iso(change.at), kind: change.kind, attributes: change.attributes } }));
+    }
+  };
+}
