@@ -372,6 +372,13 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
         const index = list.indexOf(l);
         if (index >= 0) list.splice(index, 1);
       };
+      // What something living is part of lives too.
+      for (let pass = 0; pass < 5; pass++) {
+        for (const e of entities.values()) {
+          for (const l of e.up) if (l.until > at && e.lastSeen > l.to.lastSeen) l.to.lastSeen = e.lastSeen;
+          for (const l of e.at) if (l.until > at && e.lastSeen > l.to.lastSeen) l.to.lastSeen = e.lastSeen;
+        }
+      }
       const kinds = new Set<EntityKind>();
       for (const [key, e] of entities) {
         if (e.lastSeen >= before) continue;

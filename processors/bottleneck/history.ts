@@ -1,0 +1,165 @@
+/**
+ * The past of features: one value per evaluation (about every 15 s) for an hour, per detector, feature and entity. Baselines
+ * and peer comparisons read it. Times inside incidents and context events are not learned from.
+ */
+import {
+  judge,
+  type PeerGates,
+  type PeerVerdict,
+  type PooledHistory,
+  poolHistories,
+} from '../../pipeline/kit/stats/peers.ts';
+import { type Location, location } from '../../pipeline/kit/stats/robust.ts';
+
+const KEEP = 256;
+const SPACING_MS = 12_000;
+export const TRAILING_MS = 3_600_000;
+
+interface Track {
+  readonly t: Float64Array;
+  readonly v: Float32Array;
+  start: number;
+  size: number;
+  last: number;
+  /** Kept for a minute: sorting a baseline at every evaluation would cost more than the detectors. */
+  cached: { at: number; gap: number; value: Location | undefined } | undefined;
+}
+
+export interface Span {
+  readonly from: number;
+  until: number;
+}
+
+export interface History {
+  readonly tracks: number;
+  /** Adds a value and gives the baseline of what came before `now − gap`, if at least `fewest` values are known. */
+  baseline(
+    key: string,
+    value: number,
+    now: number,
+    gapMs: number,
+    fewest: number,
+    frozen: readonly Span[],
+  ): Location | undefined;
+  /** Adds a value. */
+  record(key: string, value: number, now: number): void;
+  /** The values of a track between two times, oldest first, without frozen ones. */
+  values(key: string, from: number, to: number, frozen: readonly Span[]): number[];
+  /** Values with their times since `from`. */
+  course(key: string, from: number): { t: number[]; v: number[] };
+  expire(before: number): void;
+}
+
+export function createHistory(limit = 200_000): History {
+  const tracks = new Map<string, Track>();
+
+  function track(key: string): Track | undefined {
+    let found = tracks.get(key);
+    if (!found) {
+      if (tracks.size >= limit) return undefined;
+      found = {
+        t: new Float64Array(KEEP),
+        v: new Float32Array(KEEP),
+        start: 0,
+        size: 0,
+        last: Number.NEGATIVE_INFINITY,
+        cached: undefined,
+      };
+      tracks.set(key, found);
+    }
+    return found;
+  }
+
+  function add(tr: Track, value: number, now: number): void {
+    if (!Number.isFinite(value) || now - tr.last < SPACING_MS) return;
+    tr.last = now;
+    if (tr.size < KEEP) {
+      const at = (tr.start + tr.size++) % KEEP;
+      tr.t[at] = now;
+      tr.v[at] = value;
+    } else {
+      tr.t[tr.start] = now;
+      tr.v[tr.start] = value;
+      tr.start = (tr.start + 1) % KEEP;
+    }
+  }
+
+  const isFrozen = (t: number, frozen: readonly Span[]): boolean => {
+    for (const f of frozen) if (t >= f.from && t <= f.until) return true;
+    return false;
+  };
+
+  function select(tr: Track, from: number, to: number, frozen: readonly Span[]): number[] {
+    const out: number[] = [];
+    for (let i = 0; i < tr.size; i++) {
+      const at = (tr.start + i) % KEEP;
+      const t = tr.t[at]!;
+      if (t >= from && t <= to && !isFrozen(t, frozen)) out.push(tr.v[at]!);
+    }
+    return out;
+  }
+
+  return {
+    get tracks() {
+      return tracks.size;
+    },
+    baseline(key, value, now, gapMs, fewest, frozen) {
+      const tr = track(key);
+      if (!tr) return undefined;
+      const { cached } = tr;
+      let answer: Location | undefined;
+      if (cached && cached.gap === gapMs && now - cached.at < 60_000 && cached.value) answer = cached.value;
+      else {
+        const values = select(tr, now - TRAILING_MS, now - gapMs, frozen);
+        answer = values.length >= fewest ? location(values) : undefined;
+        tr.cached = { at: now, gap: gapMs, value: answer };
+      }
+      add(tr, value, now);
+      return answer;
+    },
+    record(key, value, now) {
+      const tr = track(key);
+      if (tr) add(tr, value, now);
+    },
+    values(key, from, to, frozen) {
+      const tr = tracks.get(key);
+      return tr ? select(tr, from, to, frozen) : [];
+    },
+    course(key, from) {
+      const tr = tracks.get(key);
+      const t: number[] = [];
+      const v: number[] = [];
+      for (let i = 0; tr && i < tr.size; i++) {
+        const at = (tr.start + i) % KEEP;
+        if (tr.t[at]! < from) continue;
+        t.push(tr.t[at]!);
+        v.push(tr.v[at]!);
+      }
+      return { t, v };
+    },
+    expire(before) {
+      for (const [key, tr] of tracks) if (tr.last < before) tracks.delete(key);
+    },
+  };
+}
+
+/** A cohort's pooled past of r, recomputed once a minute. */
+export interface PeerMemory {
+  pooled(key: string, members: readonly string[], now: number, gapMs: number, frozen: readonly Span[]): PooledHistory;
+}
+
+export function createPeerMemory(history: History): PeerMemory {
+  const memory = new Map<string, { at: number; count: number; pooled: PooledHistory }>();
+  return {
+    pooled(key, members, now, gapMs, frozen) {
+      const known = memory.get(key);
+      if (known && now - known.at < 60_000 && known.count === members.length) return known.pooled;
+      if (memory.size > 10_000) memory.clear();
+      const pooled = poolHistories(members.map((m) => history.values(m, now - 1_800_000, now - gapMs, frozen)));
+      memory.set(key, { at: now, count: members.length, pooled });
+      return pooled;
+    },
+  };
+}
+
+export { judge, type PeerGates, type PeerVerdict };

@@ -1,0 +1,417 @@
+/**
+ * What is read from windows: measures with their sample counts and their quality, or nothing. "Nothing" (too few samples, a
+ * gap, no such signal) is never zero.
+ */
+
+import { bucketQuantile, type QuantileInterval, shareAbove } from '../../pipeline/kit/stats/counters.ts';
+import { mannKendall, quantile, theilSen } from '../../pipeline/kit/stats/robust.ts';
+import type { EntityName, Evidence } from '../../pipeline/kit/verdict.ts';
+import { firstFrom, firstRowFrom, lastTime, lastValue, type Ring, rowAt, rowTime, timeAt, valueAt } from './rings.ts';
+import type { Combine } from './signals.ts';
+import type { Channel } from './store.ts';
+
+/** Share of a window that must be covered by samples, and the fewest samples, for it to count. */
+export const COVERAGE = 0.7;
+export const FEWEST = 4;
+
+export interface Samples {
+  readonly t: readonly number[];
+  readonly v: readonly number[];
+}
+
+/** One number read from a window. */
+export interface Measure {
+  readonly signal: string;
+  readonly of: EntityName;
+  /** How it was folded: `mean`, `q90`, `rate`, … */
+  readonly how: string;
+  readonly windowMs: number;
+  readonly value: number;
+  readonly n: number;
+  /** Something about the window lowers trust: resets, several channels of unequal age. */
+  readonly defects: number;
+  readonly unit?: string;
+  readonly baseline?: Evidence['baseline'];
+  /** The course behind it, for dating its beginning: the same quantity over time. */
+  course?(): Samples;
+}
+
+/** The window that a channel can answer for: at least eight (short) or twenty (long) of its own intervals. */
+export const effectiveWindow = (windowMs: number, step: number): number =>
+  Math.max(windowMs, (windowMs <= 60_000 ? 8 : 20) * step);
+
+export interface Reading {
+  /** Milliseconds since the newest sample. */
+  readonly age: number;
+  /** The usual distance of samples. */
+  readonly step: number;
+  /** True while samples come: the newest is not older than two and a half intervals (or 10 s). */
+  readonly fresh: boolean;
+  readonly channels: readonly Channel[];
+}
+
+export interface GaugeReading extends Reading {
+  /** The newest value, while fresh. */
+  last(): Measure | undefined;
+  mean(windowMs: number): Measure | undefined;
+  max(windowMs: number): Measure | undefined;
+  min(windowMs: number): Measure | undefined;
+  quantile(windowMs: number, p: number): Measure | undefined;
+  /** Share of samples that satisfy `test`. */
+  share(windowMs: number, test: (value: number) => boolean, how: string): Measure | undefined;
+  /** Theil–Sen slope per second with the Mann–Kendall p of "no trend". */
+  trend(windowMs: number): { readonly perSecond: number; readonly p: number; readonly n: number } | undefined;
+  /** How many of the newest samples are bit-identical. */
+  identical(): number;
+  samples(windowMs: number): Samples;
+}
+
+export interface CounterReading extends Reading {
+  increase(windowMs: number): Measure | undefined;
+  /** Per second. */
+  rate(windowMs: number): Measure | undefined;
+  /** Milliseconds since it last grew, by sample times; undefined if it never did in the window kept. */
+  idleFor(): number | undefined;
+  /** Rates between neighbouring samples. */
+  rates(windowMs: number): Samples;
+}
+
+export interface Distribution {
+  readonly n: number;
+  readonly sum: number;
+  readonly mean: number;
+  readonly bounds: Float64Array;
+  readonly counts: Float64Array;
+  readonly resets: number;
+}
+
+export interface HistogramReading extends Reading {
+  /** What was observed in the window; undefined below `atLeast` observations. */
+  over(windowMs: number, atLeast?: number): Distribution | undefined;
+  /** Δsum/Δcount, exact; undefined below `atLeast` observations (default 20). */
+  mean(windowMs: number, atLeast?: number): Measure | undefined;
+  count(windowMs: number): Measure | undefined;
+  quantile(windowMs: number, p: number): QuantileInterval | undefined;
+  /** Exact share above the bucket bound that `threshold` falls on, as a measure whose `how` names the bound. */
+  above(
+    windowMs: number,
+    threshold: number,
+    atLeast?: number,
+  ): (Measure & { above: number; bound: number }) | undefined;
+  /** Δsum/Δcount between neighbouring samples that saw something. */
+  means(windowMs: number): Samples;
+}
+
+const stepOf = (channels: readonly Channel[]): number => {
+  let step = 0;
+  for (const c of channels) step = Math.max(step, c.histogram ? c.histogram.step : c.ring.step);
+  return step;
+};
+const newest = (channels: readonly Channel[]): number => {
+  let t = Number.NEGATIVE_INFINITY;
+  for (const c of channels) {
+    const at = c.histogram ? (c.histogram.size ? rowTime(c.histogram, c.histogram.size - 1) : t) : lastTime(c.ring);
+    if (at > t) t = at;
+  }
+  return t;
+};
+
+function reading(channels: readonly Channel[], now: number): Reading {
+  const age = now - newest(channels);
+  const step = stepOf(channels);
+  const ended = channels.every((c) => c.endedAt > Number.NEGATIVE_INFINITY);
+  return { age, step, fresh: !ended && age <= Math.max(10_000, 2.5 * step), channels };
+}
+
+/** Gauges of one entity and signal. Several channels are combined sample by sample, on the times of the busiest one. */
+export function readGauge(
+  channels: readonly Channel[],
+  now: number,
+  signal: string,
+  of: EntityName,
+  combine: Combine,
+): GaugeReading {
+  const base = reading(channels, now);
+
+  function collect(windowMs: number): { t: number[]; v: number[]; window: number } {
+    const window = effectiveWindow(windowMs, base.step);
+    const from = now - window;
+    const t: number[] = [];
+    const v: number[] = [];
+    if (channels.length === 1) {
+      const ring = channels[0]!.ring;
+      for (let i = firstFrom(ring, from); i < ring.size; i++) {
+        t.push(timeAt(ring, i));
+        v.push(valueAt(ring, i));
+      }
+      return { t, v, window };
+    }
+    const lead = channels.reduce((a, b) => (b.ring.size > a.ring.size ? b : a)).ring;
+    const cursors = channels.map(() => 0);
+    for (let i = firstFrom(lead, from); i < lead.size; i++) {
+      const at = timeAt(lead, i);
+      let total = 0;
+      let n = 0;
+      for (let c = 0; c < channels.length; c++) {
+        const ring = channels[c]!.ring;
+        while (cursors[c]! + 1 < ring.size && timeAt(ring, cursors[c]! + 1) <= at + ring.step * 0.6) cursors[c]!++;
+        if (ring.size === 0 || Math.abs(timeAt(ring, cursors[c]!) - at) > 2.5 * Math.max(ring.step, 1000)) continue;
+        const value = valueAt(ring, cursors[c]!);
+        total = combine === 'max' && n > 0 ? Math.max(total, value) : combine === 'max' ? value : total + value;
+        n++;
+      }
+      if (n === 0) continue;
+      t.push(at);
+      v.push(combine === 'mean' ? total / n : total);
+    }
+    return { t, v, window };
+  }
+
+  const covered = (n: number, window: number): boolean =>
+    n >= FEWEST && base.step > 0 && (n * base.step) / window >= COVERAGE;
+
+  function fold(windowMs: number, how: string, f: (v: readonly number[]) => number): Measure | undefined {
+    const { v, window } = collect(windowMs);
+    if (!covered(v.length, window)) return undefined;
+    return {
+      signal,
+      of,
+      how,
+      windowMs: window,
+      value: f(v),
+      n: v.length,
+      defects: 0,
+      course: () => collect(600_000),
+    };
+  }
+
+  return {
+    ...base,
+    samples: (windowMs) => collect(windowMs),
+    last() {
+      if (!base.fresh) return undefined;
+      const { t, v } = channels.length === 1 ? lastOf(channels[0]!.ring) : collect(Math.max(10_000, 3 * base.step));
+      const value = v.at(-1);
+      return value === undefined
+        ? undefined
+        : { signal, of, how: 'last', windowMs: 0, value, n: t.length, defects: 0, course: () => collect(600_000) };
+    },
+    mean: (w) => fold(w, 'mean', (v) => v.reduce((a, b) => a + b, 0) / v.length),
+    max: (w) => fold(w, 'max', (v) => Math.max(...v)),
+    min: (w) => fold(w, 'min', (v) => Math.min(...v)),
+    quantile: (w, p) => fold(w, `q${Math.round(p * 100)}`, (v) => quantile(v, p)),
+    share(w, test, how) {
+      const m = fold(w, how, (v) => v.filter(test).length / v.length);
+      return m && { ...m, course: () => collect(600_000) };
+    },
+    trend(w) {
+      const { t, v, window } = collect(w);
+      if (!covered(v.length, window)) return undefined;
+      // Sixty points say as much about a trend as six hundred, for a hundredth of the pairs.
+      const stride = Math.ceil(t.length / 60);
+      const x = t.filter((_, i) => i % stride === 0).map((at) => (at - t[0]!) / 1000);
+      const y = v.filter((_, i) => i % stride === 0);
+      return { perSecond: theilSen(x, y), p: mannKendall(y).p, n: y.length };
+    },
+    identical() {
+      let least = Number.POSITIVE_INFINITY;
+      for (const { ring } of channels) {
+        let n = ring.size > 0 ? 1 : 0;
+        for (let i = ring.size - 2; i >= 0 && valueAt(ring, i) === lastValue(ring); i--) n++;
+        least = Math.min(least, n);
+      }
+      return channels.length > 0 ? least : 0;
+    },
+  };
+}
+
+const lastOf = (ring: Ring): { t: number[]; v: number[] } =>
+  ring.size > 0 ? { t: [lastTime(ring)], v: [lastValue(ring)] } : { t: [], v: [] };
+
+/** Counters of one entity and signal; increases of several channels are added. */
+export function readCounter(channels: readonly Channel[], now: number, signal: string, of: EntityName): CounterReading {
+  const base = reading(channels, now);
+
+  function grow(
+    windowMs: number,
+  ): { total: number; span: number; n: number; resets: number; window: number } | undefined {
+    const window = effectiveWindow(windowMs, base.step);
+    const from = now - window;
+    let total = 0;
+    let span = 0;
+    let n = 0;
+    let resets = 0;
+    for (const { ring } of channels) {
+      // The sample just before the window closes it, unless there is a gap.
+      let i = firstFrom(ring, from);
+      if (i > 0 && from - timeAt(ring, i - 1) <= ring.step * 1.5) i--;
+      const count = ring.size - i;
+      if (count < 2) continue;
+      if (ring.resetAt < timeAt(ring, i)) total += lastValue(ring) - valueAt(ring, i);
+      else {
+        for (let k = i + 1; k < ring.size; k++) {
+          const d = valueAt(ring, k) - valueAt(ring, k - 1);
+          total += d >= 0 ? d : valueAt(ring, k);
+          if (d < 0) resets++;
+        }
+      }
+      span = Math.max(span, lastTime(ring) - timeAt(ring, i));
+      n = Math.max(n, count);
+    }
+    return n >= FEWEST && span >= COVERAGE * window ? { total, span, n, resets, window } : undefined;
+  }
+
+  function rates(windowMs: number): { t: number[]; v: number[] } {
+    const window = effectiveWindow(windowMs, base.step);
+    const t: number[] = [];
+    const v: number[] = [];
+    const lead = channels.reduce((a, b) => (b.ring.size > a.ring.size ? b : a), channels[0]!);
+    const { ring } = lead;
+    for (let i = Math.max(1, firstFrom(ring, now - window)); i < ring.size; i++) {
+      const d = valueAt(ring, i) - valueAt(ring, i - 1);
+      t.push(timeAt(ring, i));
+      v.push(((d >= 0 ? d : valueAt(ring, i)) * 1000) / (timeAt(ring, i) - timeAt(ring, i - 1)));
+    }
+    return { t, v };
+  }
+
+  const measure = (value: number, how: string, g: { n: number; resets: number; window: number }): Measure => ({
+    signal,
+    of,
+    how,
+    windowMs: g.window,
+    value,
+    n: g.n,
+    defects: g.resets > 0 ? 1 : 0,
+    course: () => rates(600_000),
+  });
+
+  return {
+    ...base,
+    rates,
+    increase(w) {
+      const g = grow(w);
+      return g && measure(g.total, 'increase', g);
+    },
+    rate(w) {
+      const g = grow(w);
+      return g && measure((g.total * 1000) / g.span, 'rate', g);
+    },
+    idleFor() {
+      let latest = Number.NEGATIVE_INFINITY;
+      let end = Number.NEGATIVE_INFINITY;
+      for (const { ring } of channels) {
+        end = Math.max(end, lastTime(ring));
+        for (let i = ring.size - 1; i > 0; i--) {
+          if (valueAt(ring, i) !== valueAt(ring, i - 1)) {
+            latest = Math.max(latest, timeAt(ring, i));
+            break;
+          }
+        }
+      }
+      return latest > Number.NEGATIVE_INFINITY ? end - latest : undefined;
+    },
+  };
+}
+
+/** Histograms of one entity and signal; several channels with the same bounds are added. */
+export function readHistogram(
+  channels: readonly Channel[],
+  now: number,
+  signal: string,
+  of: EntityName,
+): HistogramReading {
+  const base = reading(channels, now);
+
+  function over(windowMs: number, atLeast = 1): Distribution | undefined {
+    const window = effectiveWindow(windowMs, base.step);
+    const from = now - window;
+    let n = 0;
+    let sum = 0;
+    let resets = 0;
+    let bounds: Float64Array | undefined;
+    let counts: Float64Array | undefined;
+    let usable = false;
+    for (const { histogram } of channels) {
+      if (!histogram || histogram.size < 2) continue;
+      let i = firstRowFrom(histogram, from);
+      if (i > 0 && from - rowTime(histogram, i - 1) <= histogram.step * 1.5) i--;
+      if (histogram.size - i < 2) continue;
+      const width = histogram.width;
+      if (!counts) {
+        bounds = histogram.bounds;
+        counts = new Float64Array(width - 2);
+      }
+      const same = counts.length === width - 2;
+      usable = true;
+      const stepwise = histogram.resetAt >= rowTime(histogram, i);
+      for (let k = i + 1; k < histogram.size; k++) {
+        const a = rowAt(histogram, stepwise ? k - 1 : i);
+        const b = rowAt(histogram, stepwise ? k : histogram.size - 1);
+        const { rows } = histogram;
+        if (rows[b]! < rows[a]!) {
+          resets++;
+          continue;
+        }
+        n += rows[b]! - rows[a]!;
+        sum += rows[b + 1]! - rows[a + 1]!;
+        if (same) for (let j = 0; j < width - 2; j++) counts[j]! += Math.max(0, rows[b + 2 + j]! - rows[a + 2 + j]!);
+        if (!stepwise) break;
+      }
+    }
+    if (!usable || n < atLeast || n <= 0) return undefined;
+    return { n, sum, mean: sum / n, bounds: bounds!, counts: counts!, resets };
+  }
+
+  function means(windowMs: number): { t: number[]; v: number[] } {
+    const t: number[] = [];
+    const v: number[] = [];
+    const lead = channels.find((c) => c.histogram)?.histogram;
+    if (!lead) return { t, v };
+    for (let i = Math.max(1, firstRowFrom(lead, now - windowMs)); i < lead.size; i++) {
+      const a = rowAt(lead, i - 1);
+      const b = rowAt(lead, i);
+      const n = lead.rows[b]! - lead.rows[a]!;
+      if (n <= 0) continue;
+      t.push(rowTime(lead, i));
+      v.push((lead.rows[b + 1]! - lead.rows[a + 1]!) / n);
+    }
+    return { t, v };
+  }
+
+  const measure = (value: number, how: string, windowMs: number, d: Distribution): Measure => ({
+    signal,
+    of,
+    how,
+    windowMs: effectiveWindow(windowMs, base.step),
+    value,
+    n: d.n,
+    defects: d.resets > 0 ? 1 : 0,
+    course: () => means(600_000),
+  });
+
+  return {
+    ...base,
+    over,
+    means,
+    mean(w, atLeast = 20) {
+      const d = over(w, atLeast);
+      return d && Number.isFinite(d.mean) ? measure(d.mean, 'mean', w, d) : undefined;
+    },
+    count(w) {
+      const d = over(w);
+      return d && measure(d.n, 'count', w, d);
+    },
+    quantile(w, p) {
+      const d = over(w);
+      return d && bucketQuantile(d.bounds, d.counts, p);
+    },
+    above(w, threshold, atLeast = 20) {
+      const d = over(w, atLeast);
+      const s = d && shareAbove(d.bounds, d.counts, threshold);
+      return d && s
+        ? { ...measure(s.share, `share above ${s.bound}`, w, d), above: s.above, bound: s.bound }
+        : undefined;
+    },
+  };
+}
