@@ -165,7 +165,7 @@ function exchange(
 ): Promise<PostAnswer> {
   return new Promise((resolve, reject) => {
     if (abort.aborted) return reject(new Error('aborted'));
-    const begin = (first: boolean) => {
+    const begin = () => {
       const request = open();
       let answered = false;
       const stop = () => request.destroy(new Error('aborted'));
@@ -173,9 +173,10 @@ function exchange(
       abort.addEventListener('abort', stop, { once: true });
       request.on('error', (error: NodeJS.ErrnoException) => {
         end();
-        // The server closed a kept connection just when we used it: nothing of this request was seen.
-        if (first && !answered && request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(error.code ?? ''))
-          begin(false);
+        // A kept connection turned out to be closed or spoilt: nothing of this request was seen. Each such connection is
+        // gone after one try, so this ends.
+        const spoilt = ['ECONNRESET', 'EPIPE'].includes(error.code ?? '') || error.code?.startsWith('HPE_');
+        if (spoilt && !answered && request.reusedSocket && !abort.aborted) begin();
         else reject(error);
       });
       request.on('response', (response) => {
@@ -194,7 +195,7 @@ function exchange(
       });
       request.end(body);
     };
-    begin(true);
+    begin();
   });
 }
 
