@@ -138,7 +138,7 @@ describe('answers that are not what they should be', () => {
     const url = await tcp((socket) =>
       socket.on('data', () => {
         socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok', () =>
-          setImmediate(() => socket.write('MORE NONSENSE')),
+          setTimeout(() => socket.write('MORE NONSENSE'), 10),
         );
       }),
     );
