@@ -12,6 +12,26 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Run the daemon (the default command)',
     load: async () => (await import('./commands/run.ts')).run,
   },
+  validate: {
+    summary: 'Say every mistake of a config at once, with its place',
+    load: async () => (await import('./commands/validate.ts')).validate,
+  },
+  components: {
+    summary: 'List the receivers, processors, exporters and extensions',
+    load: async () => (await import('./commands/components.ts')).components,
+  },
+  'print-config': {
+    summary: 'Print the resolved config with its defaults, secrets redacted',
+    load: async () => (await import('./commands/print-config.ts')).printConfig,
+  },
+  'config-schema': {
+    summary: 'Print a JSON Schema of the config file, for editors',
+    load: async () => (await import('./commands/config-schema.ts')).configSchemaCommand,
+  },
+  'settings-docs': {
+    summary: 'Print the settings of components as Markdown',
+    load: async () => (await import('./commands/settings-docs.ts')).settingsDocs,
+  },
 };
 
 async function loadRegistry(): Promise<Registry> {

@@ -18,15 +18,21 @@ import {
   type Section,
 } from './checker.ts';
 import { parseId } from './ids.ts';
-import { type AnySchema, resolve } from './schema.ts';
+import { redact } from './redact.ts';
+import { type AnySchema, fillDefaults, resolve } from './schema.ts';
 import { didYouMean, nearest } from './suggest.ts';
 import { child, describeKind, type Entry, goType, isNull, type MapNode, type Node, type Path } from './tree.ts';
 import type { Place, ResolvedComponent, ResolvedConfig } from './types.ts';
 
 const TOP_LEVEL = [...SECTIONS, 'service'];
 
+export interface Checked {
+  readonly config: Omit<ResolvedConfig, 'files'>;
+  readonly shown: Record<string, unknown>;
+}
+
 /** Checks everything; `config` is there exactly if no mistake was reported. */
-export function check(root: Node, checker: Checker): Omit<ResolvedConfig, 'files'> | undefined {
+export function check(root: Node, checker: Checker): Checked | undefined {
   if (root.kind !== 'map' || root.entries.size === 0) {
     report(checker, root.place, [], 'empty configuration file', {
       hint: 'a config needs receivers, exporters and service: { pipelines }',
@@ -55,15 +61,45 @@ export function check(root: Node, checker: Checker): Omit<ResolvedConfig, 'files
     for (const [id, component] of sections[section]) if (component) out.set(id, resolveComponent(component));
     return out;
   };
-  return {
+  const config: Checked['config'] = {
     receivers: resolved('receivers') as ResolvedConfig['receivers'],
     processors: resolved('processors') as ResolvedConfig['processors'],
     exporters: resolved('exporters') as ResolvedConfig['exporters'],
     extensions: resolved('extensions') as ResolvedConfig['extensions'],
-    service: { ...service, telemetry: telemetry as ResolvedConfig['service']['telemetry'] },
+    service: { ...service, telemetry: telemetry!.resolved },
     registry: checker.registry,
   };
+  return { config, shown: showConfig(sections, service, telemetry?.shown) };
 }
+
+function showConfig(
+  sections: ConfiguredSections,
+  service: Omit<ResolvedConfig['service'], 'telemetry'>,
+  telemetry: unknown,
+): Record<string, unknown> {
+  const shown: Record<string, unknown> = {};
+  for (const section of SECTIONS) {
+    const components: Record<string, unknown> = {};
+    for (const [id, component] of sections[section]) {
+      if (component) components[id] = showOptions(component.definition.config as AnySchema, component.value);
+    }
+    if (Object.keys(components).length > 0) shown[section] = components;
+  }
+  const pipelines = Object.fromEntries(service.pipelines.map(({ id, signal: _signal, ...lists }) => [id, lists]));
+  shown['service'] = {
+    ...(service.plugins.length > 0 ? { plugins: service.plugins } : {}),
+    extensions: service.extensions,
+    pipelines,
+    telemetry,
+    shutdown_timeout:
+      service.shutdownTimeoutMs % 1000 === 0
+        ? `${service.shutdownTimeoutMs / 1000}s`
+        : `${service.shutdownTimeoutMs}ms`,
+  };
+  return shown;
+}
+
+const showOptions = (schema: AnySchema, value: unknown): unknown => redact(schema, fillDefaults(schema, value));
 
 function checkTopLevel(root: MapNode, checker: Checker): void {
   for (const [key, entry] of root.entries) {
@@ -222,7 +258,10 @@ function checkConnectors(root: MapNode, sections: ConfiguredSections, checker: C
   }
 }
 
-function checkTelemetry(root: MapNode, checker: Checker): unknown {
+function checkTelemetry(
+  root: MapNode,
+  checker: Checker,
+): { resolved: ResolvedConfig['service']['telemetry']; shown: unknown } | undefined {
   const path = ['service', 'telemetry'];
   const node = child(child(root, 'service'), 'telemetry');
   const place = node?.place ?? root.place;
@@ -249,7 +288,7 @@ function checkTelemetry(root: MapNode, checker: Checker): unknown {
       'service::telemetry::metrics::views can only be set when service::telemetry::metrics::level is detailed';
     report(checker, at('views'), [...path, 'metrics', 'views'], wanted);
   }
-  return telemetry;
+  return { resolved: telemetry, shown: showOptions(telemetryOptions as AnySchema, checked.value) };
 }
 
 function resolveComponent(component: Configured): ResolvedComponent {

@@ -1,5 +1,6 @@
 /** Reads a config: providers, merging, expansion, plug-ins, checks. Every mistake at once, each with its place. */
-import { check } from './check.ts';
+import type { Registry } from '../pipeline/component.ts';
+import { type Checked, check } from './check.ts';
 import type { Checker } from './checker.ts';
 import { expand } from './expand.ts';
 import { merge } from './merge.ts';
@@ -15,15 +16,15 @@ type Found = Checker['issues'][number];
 export async function loadConfig(sources: ConfigSources, options: LoadOptions): Promise<LoadResult> {
   const reader = createReader(options);
   const { root, whole } = readAll(sources, reader);
-  if (!root) return finish(reader, [], undefined);
+  if (!root) return finish(reader, options.registry, [], undefined);
   const expanded = expand(root, reader);
   const checker: Checker = { registry: options.registry, issues: [], unreadable: new Set() };
   const registry = await loadPlugins(expanded, options.cwd, checker);
   const complete: Checker = { ...checker, registry };
-  const config = check(expanded, complete);
+  const checked = check(expanded, complete);
   // What a file that could not be read fully lacks is no mistake of its own.
   const issues = whole ? complete.issues : complete.issues.filter((issue) => issue.local && isReadable(issue, reader));
-  return finish(reader, issues, config && { ...config, files: [...reader.files] });
+  return finish(reader, registry, issues, checked);
 }
 
 /** The merged tree; `whole` is false if a part of what was named could not be read. */
@@ -51,14 +52,13 @@ function isReadable(issue: Found, reader: Reader): boolean {
   return brokenFrom === undefined || issue.place!.line < brokenFrom;
 }
 
-type Config = Extract<LoadResult, { ok: true }>['config'];
-
-function finish(reader: Reader, found: readonly Found[], config: Config | undefined): LoadResult {
+function finish(reader: Reader, registry: Registry, found: readonly Found[], checked: Checked | undefined): LoadResult {
   const issues = inOrder([...reader.issues, ...found]);
   const mistakes = issues.filter((issue) => issue.severity === 'error');
   const warnings = issues.filter((issue) => issue.severity === 'warning');
-  if (mistakes.length > 0 || !config) return { ok: false, mistakes, warnings };
-  return { ok: true, config, mistakes, warnings };
+  if (mistakes.length > 0 || !checked) return { ok: false, registry, mistakes, warnings };
+  const config = { ...checked.config, files: [...reader.files] };
+  return { ok: true, registry, config, shown: checked.shown, mistakes, warnings };
 }
 
 /** In the order of the files, and of the lines in them; what has no place comes first. */

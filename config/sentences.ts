@@ -1,5 +1,5 @@
 /** Faults of a value as sentences: the Collector's own where it has one, then what to do. */
-import { isSecretPath } from './redact.ts';
+import { isSecretPath, redactUrls } from './redact.ts';
 import type { AnySchema } from './schema.ts';
 import { didYouMean } from './suggest.ts';
 import { describeKind, goType, type Node, type Path } from './tree.ts';
@@ -184,7 +184,7 @@ function show(fault: Fault, around: Surroundings): string {
   if (!node) return 'nothing';
   if (node.kind !== 'scalar') return describeKind(node);
   const text = node.text ?? String(node.value);
-  return typeof node.value === 'string' ? JSON.stringify(shortenText(text)) : text;
+  return typeof node.value === 'string' ? JSON.stringify(shortenText(redactUrls(text))) : text;
 }
 
 const shortenText = (text: string): string => (text.length > 60 ? `${text.slice(0, 57)}...` : text);

@@ -95,7 +95,17 @@ export interface LoadOptions {
 }
 
 export type LoadResult = {
+  /** What was given, plus what those plug-ins brought that could be loaded. */
+  readonly registry: Registry;
   /** Everything that stops the start, in the order of the file; empty exactly if `ok`. */
   readonly mistakes: readonly Issue[];
   readonly warnings: readonly Issue[];
-} & ({ readonly ok: true; readonly config: ResolvedConfig } | { readonly ok: false; readonly config?: undefined });
+} & (
+  | {
+      readonly ok: true;
+      readonly config: ResolvedConfig;
+      /** The whole config as a person would write it, defaults filled in, secrets redacted: for `print-config`. */
+      readonly shown: Readonly<Record<string, unknown>>;
+    }
+  | { readonly ok: false; readonly config?: undefined }
+);
