@@ -1,0 +1,319 @@
+/**
+ * One suite over every registered component: what the house promises of a component, checked without knowing it. A new
+ * component is checked by being in its list; only the exporters that push need to say here what their peer looks like.
+ */
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { loadCatalog } from '../config/catalog.ts';
+import { loadConfig } from '../config/load.ts';
+import { formatIssue } from '../config/report.ts';
+import { type AnySchema, resolve } from '../config/schema.ts';
+import type { ResolvedComponent, ResolvedConfig } from '../config/types.ts';
+import { exporters } from '../exporters/index.ts';
+import { extensions } from '../extensions/index.ts';
+import type {
+  AnyDefinition,
+  Consumer,
+  ExporterDefinition,
+  Host,
+  ProcessorDefinition,
+  Registry,
+  Stage,
+} from '../pipeline/component.ts';
+import { PermanentError, RetryableError } from '../pipeline/errors.ts';
+import { createGraph } from '../pipeline/graph.ts';
+import { manualClock, systemClock } from '../pipeline/kit/clock.ts';
+import { memoryLogger } from '../pipeline/kit/log.ts';
+import { SIGNALS } from '../pipeline/model.ts';
+import { createTelemetry } from '../pipeline/telemetry.ts';
+import { processors } from '../processors/index.ts';
+import { receivers } from '../receivers/index.ts';
+import {
+  exampleOf,
+  folderOf,
+  harmless,
+  httpPeer,
+  openHandles,
+  optionsOf,
+  ROOT,
+  readmeOf,
+  sample,
+} from './kit/conformance.ts';
+import { type Sink, sink, type TestContext, testContext } from './kit/harness.ts';
+
+/** How to point an exporter that pushes at a peer. Every exporter with `retry_on_failure` needs a row. */
+const PEERS: Readonly<Record<string, (url: string) => Record<string, unknown>>> = {
+  otlp_http: (url) => ({ endpoint: url }),
+  prometheus_remote_write: (url) => ({ endpoint: `${url}/api/v1/write` }),
+};
+
+const registry: Registry = { receivers, processors, exporters, extensions, catalog: loadCatalog() };
+const all: readonly AnyDefinition[] = [...receivers, ...processors, ...exporters, ...extensions];
+const folder = mkdtempSync(join(tmpdir(), 'enginelight-conformance-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+let folders = 0;
+const freshFolder = () => join(folder, String(folders++));
+
+const host: Host = { state: () => 'running', components: () => [] };
+const load = (text: string) =>
+  loadConfig({ configs: [`yaml:${text}`], sets: [] }, { registry, env: {}, cwd: freshFolder() });
+
+/** The README's config, and this component in it. */
+async function example(definition: AnyDefinition): Promise<{ config: ResolvedConfig; component: ResolvedComponent }> {
+  const result = await load(exampleOf(readmeOf(definition)));
+  if (!result.ok) throw new Error(result.mistakes.map((i) => formatIssue(i)).join('\n'));
+  const component = [...result.config[`${definition.kind}s`].values()].find((c) => c.definition === definition);
+  if (!component) throw new Error(`the example does not use ${definition.type}`);
+  return { config: result.config, component };
+}
+
+/** Starts one component on its own, with the config of its README made harmless. */
+async function startAlone(definition: AnyDefinition, next: Consumer, given?: unknown) {
+  const { component } = await example(definition);
+  const config = given ?? harmless(definition.config as AnySchema, component.config, freshFolder());
+  const context = testContext({ kind: definition.kind, id: definition.type, clock: manualClock() });
+  const running = await start(definition, config, next, context);
+  return { running, context };
+}
+
+async function start(definition: AnyDefinition, config: unknown, next: Consumer, context: TestContext) {
+  switch (definition.kind) {
+    case 'receiver':
+      return definition.start(config, next, context);
+    case 'processor':
+      return definition.start(config, next, context);
+    case 'exporter':
+      return definition.start(config, context);
+    case 'extension':
+      return definition.start(config, context, host);
+  }
+}
+
+/** Calls `consume`, whichever way it refuses. */
+const give = async (to: Consumer, batch: Parameters<Consumer['consume']>[0]) => to.consume(batch);
+
+const named = <D extends AnyDefinition>(list: readonly D[]) =>
+  list.map((definition) => ({ name: `${definition.kind} ${definition.type}`, definition }));
+
+describe('every component', () => {
+  it('has a type of its own among its kind, aliases included', () => {
+    for (const list of [receivers, processors, exporters, extensions] as const) {
+      const names = list.flatMap((d: AnyDefinition) => [d.type, ...(d.aliases ?? [])]);
+      expect(names).toEqual([...new Set(names)]);
+    }
+  });
+
+  describe.each(named(all))('$name', ({ definition }) => {
+    const { kind, type, summary, stability } = definition;
+
+    it('is well described: type, summary, stability, signals, folder', () => {
+      expect(type).toMatch(/^[a-z][a-z0-9]*(_[a-z0-9]+)*$/);
+      expect(summary).toMatch(/^[A-Z].{10,110}[^.]$/);
+      expect(['development', 'alpha', 'beta', 'stable']).toContain(stability);
+      if (kind !== 'extension') {
+        expect(definition.signals.length).toBeGreaterThan(0);
+        expect(SIGNALS).toEqual(expect.arrayContaining([...definition.signals]));
+      }
+      expect(existsSync(join(ROOT, folderOf(definition), 'index.ts'))).toBe(true);
+    });
+
+    it('describes every option in a sentence, and names it in snake_case', () => {
+      for (const [path, schema] of optionsOf(definition.config as AnySchema)) {
+        expect(schema.description, path).toMatch(/\S.{2,}[.:]$/s);
+        const key = path
+          .split('.')
+          .at(-1)!
+          .replace(/\(.*|\[\]$/, '');
+        if (key !== '') expect(key, path).toMatch(/^[a-z][a-z0-9_]*$/);
+      }
+    });
+
+    it('refuses an option that it does not have, by name', async () => {
+      const text = exampleOf(readmeOf(definition));
+      const { component } = await example(definition);
+      const result = await loadConfig(
+        { configs: [`yaml:${text}`], sets: [`${kind}s.${component.id}.no_such_option=1`] },
+        { registry, env: {}, cwd: freshFolder() },
+      );
+      expect(result.mistakes.map((m) => m.message).join('\n')).toContain('has invalid keys: no_such_option');
+    });
+
+    it('has a README that says its name and shows a complete config without a mistake or a warning', async () => {
+      const readme = readmeOf(definition);
+      expect(readme).toMatch(new RegExp(`^# ${type}\n`));
+      const { mistakes, warnings } = await load(exampleOf(readme));
+      expect([...mistakes, ...warnings].map((i) => formatIssue(i))).toEqual([]);
+    });
+
+    it("runs its README's config, stops, and leaves nothing open", async () => {
+      const { config } = await example(definition);
+      const before = openHandles();
+      const where = freshFolder();
+      const tame = (map: ReadonlyMap<string, ResolvedComponent<never>>) =>
+        new Map(
+          [...map].map(([id, c]) => [
+            id,
+            {
+              ...c,
+              config: harmless((c as ResolvedComponent).definition.config as AnySchema, c.config, where) as never,
+            },
+          ]),
+        );
+      const graph = createGraph({ clock: systemClock, log: memoryLogger(), telemetry: createTelemetry() });
+      await graph.turnInto({
+        ...config,
+        receivers: tame(config.receivers as never) as never,
+        processors: tame(config.processors as never) as never,
+        exporters: tame(config.exporters as never) as never,
+        extensions: tame(config.extensions as never) as never,
+      });
+      expect(graph.host.components().map((c) => c.id)).toContain(
+        [...config[`${kind}s`].values()].find((c) => c.definition === definition)?.id,
+      );
+      const deadline = new AbortController();
+      const timer = setTimeout(() => deadline.abort(), 500);
+      await graph.stop(deadline.signal);
+      clearTimeout(timer);
+      await expect.poll(openHandles).toEqual(before);
+    });
+
+    it('can be stopped twice, with a deadline that is over and without one', async () => {
+      for (const deadline of [undefined, AbortSignal.abort()]) {
+        const { running } = await startAlone(definition, sink());
+        await running.stop(deadline);
+        await running.stop(deadline);
+      }
+    });
+
+    it('only registers metrics that docs/telemetry.md lists', async () => {
+      const { running, context } = await startAlone(definition, sink());
+      await running.stop();
+      const docs = readFileSync(join(ROOT, 'docs/telemetry.md'), 'utf8');
+      for (const name of [...context.measured.gauges.keys()]) expect(docs).toContain(`\`enginelight_${name}\``);
+    });
+  });
+});
+
+describe('every processor and exporter', () => {
+  const stages: readonly (ProcessorDefinition | ExporterDefinition)[] = [...processors, ...exporters];
+  describe.each(named(stages))('$name', ({ definition }) => {
+    it('does not change what it is given, nor what it handed on', async () => {
+      const out: Sink = sink();
+      const { running } = await startAlone(definition, out);
+      for (const signal of definition.signals) {
+        for (let i = 0; i < 3; i++) {
+          await give(running as Stage, sample(signal)).catch((error: unknown) => {
+            // Refusing is its right (a full disk, no peer); being surprised by frozen data is not.
+            if (!(error instanceof PermanentError || error instanceof RetryableError)) throw error;
+          });
+        }
+      }
+      await running.stop(AbortSignal.abort());
+    });
+
+    it('takes nothing more once it has stopped, and says so as an error that may cross an edge', async () => {
+      const { running } = await startAlone(definition, sink());
+      await running.stop(AbortSignal.abort());
+      for (const signal of definition.signals) {
+        const error = await give(running as Stage, sample(signal)).then(
+          () => undefined,
+          (e: unknown) => e,
+        );
+        expect(error instanceof PermanentError || error instanceof RetryableError, `${signal}: ${error}`).toBe(true);
+      }
+    });
+  });
+});
+
+describe('every processor', () => {
+  describe.each(named<ProcessorDefinition>(processors))('$name', ({ definition }) => {
+    it('hands a refusal of what follows back to whoever sent the data, or keeps the data itself', async () => {
+      const out = sink();
+      const { running } = await startAlone(definition, out);
+      const refusal = new RetryableError('the sending queue is full', { exhausted: true });
+      out.failWith(refusal);
+      for (const signal of definition.signals) {
+        const error = await give(running as Stage, sample(signal)).then(
+          () => undefined,
+          (e: unknown) => e,
+        );
+        if (error !== undefined) expect(error).toBeInstanceOf(RetryableError);
+      }
+      await running.stop(AbortSignal.abort());
+    });
+  });
+});
+
+describe('every exporter that pushes', () => {
+  const pushing = exporters.filter((d) => Object.hasOwn((d.config as AnySchema).properties ?? {}, 'retry_on_failure'));
+  describe.each(named<ExporterDefinition>(pushing))('$name', ({ definition }) => {
+    const retry = { initial_interval: '1s', max_interval: '1s', randomization_factor: 0 };
+
+    async function against(more: Record<string, unknown> = {}) {
+      const peerOf = PEERS[definition.type];
+      if (!peerOf) throw new Error(`add a row for ${definition.type} to PEERS in test/components.test.ts`);
+      const peer = await httpPeer();
+      const config = resolve(definition.config, { ...peerOf(peer.url), retry_on_failure: retry, ...more });
+      const { running, context } = await startAlone(definition, sink(), config);
+      const clock = context.clock as ReturnType<typeof manualClock>;
+      const stage = running as Stage;
+      const signal = definition.signals[0]!;
+      return { peer, stage, context, clock, batch: sample(signal) };
+    }
+
+    it('tries again what was refused for now, and the data arrives', async () => {
+      const { peer, stage, clock, batch, context } = await against();
+      peer.answer(503);
+      await give(stage, batch);
+      for (let i = 0; i < 100 && peer.requests() < 1; i++) await clock.advance(100);
+      await peer.asked(1);
+      peer.answer(200);
+      for (let i = 0; i < 500 && context.measured.sent === 0; i++) {
+        await clock.advance(100);
+        await new Promise((r) => setTimeout(r, 1));
+      }
+      expect(peer.requests()).toBeGreaterThanOrEqual(2);
+      expect(context.measured.sent).toBeGreaterThan(0);
+      expect(context.measured.drops.filter((d) => d.reason !== 'unsupported')).toEqual([]);
+      await stage.stop(AbortSignal.abort());
+      await peer.close();
+    });
+
+    it('does not try again what was refused for good, and counts it', async () => {
+      const { peer, stage, clock, batch, context } = await against();
+      peer.answer(400);
+      await give(stage, batch);
+      for (let i = 0; i < 500 && !context.measured.drops.some((d) => d.reason === 'permanent_error'); i++) {
+        await clock.advance(100);
+        await new Promise((r) => setTimeout(r, 1));
+      }
+      expect(context.measured.drops.map((d) => d.reason)).toContain('permanent_error');
+      await clock.advance(60_000);
+      expect(peer.requests()).toBe(1);
+      await stage.stop(AbortSignal.abort());
+      await peer.close();
+    });
+
+    it('refuses more than its queue holds, as retryable, and says the queue is full', async () => {
+      const queue = { queue_size: 2, num_consumers: 1, sizer: 'requests', batch: undefined };
+      const { peer, stage, clock, batch } = await against({ sending_queue: queue });
+      peer.holdBack();
+      let error: unknown;
+      for (let i = 0; i < 20 && error === undefined; i++) {
+        await clock.advance(1);
+        error = await give(stage, batch).then(
+          () => undefined,
+          (e: unknown) => e,
+        );
+      }
+      expect(error).toBeInstanceOf(RetryableError);
+      expect(error).toMatchObject({ exhausted: true, reason: 'queue_full' });
+      const stopped = stage.stop(AbortSignal.abort());
+      peer.letGo();
+      await stopped;
+      await peer.close();
+    });
+  });
+});

@@ -1,0 +1,197 @@
+/** What the suite over every registered component needs: README examples made harmless, sample data, peers. */
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { AnySchema } from '../../config/schema.ts';
+import type { AnyDefinition } from '../../pipeline/component.ts';
+import {
+  type Batch,
+  gauge,
+  type Metric,
+  metricsBatch,
+  NO_RECORDED_VALUE,
+  type Point,
+  resource,
+  type Signal,
+  scope,
+  sum,
+} from '../../pipeline/model.ts';
+import { deepFreeze } from './harness.ts';
+import { records, spans } from './parts.ts';
+
+export const ROOT = new URL('../../', import.meta.url).pathname;
+
+/** Where a component lives, relative to the root. */
+export const folderOf = ({ kind, type }: AnyDefinition): string => `${kind}s/${type}`;
+
+export const readmeOf = (definition: AnyDefinition): string =>
+  readFileSync(join(ROOT, folderOf(definition), 'README.md'), 'utf8');
+
+/** The first YAML block of a README. */
+export function exampleOf(readme: string): string {
+  const match = /^```yaml\n([\s\S]*?)^```/m.exec(readme);
+  if (!match) throw new Error('the README has no ```yaml block');
+  return match[1]!;
+}
+
+/** Every option of a schema with its path; elements of lists and values of maps are `[]`. */
+export function* optionsOf(schema: AnySchema, path: readonly string[] = []): Generator<[string, AnySchema]> {
+  for (const [key, sub] of Object.entries(schema.properties ?? {})) {
+    const at = [...path, key];
+    yield [at.join('.'), sub];
+    yield* optionsOf(sub, at);
+  }
+  if (schema.items) {
+    yield [`${path.join('.')}[]`, schema.items];
+    yield* optionsOf(schema.items, [...path, '[]']);
+  }
+  if (typeof schema.additionalProperties === 'object') {
+    yield [`${path.join('.')}[]`, schema.additionalProperties];
+    yield* optionsOf(schema.additionalProperties, [...path, '[]']);
+  }
+  for (const [i, alternative] of (schema.anyOf ?? []).entries()) {
+    yield [`${path.join('.')}(${i})`, alternative];
+    yield* optionsOf(alternative, path);
+  }
+}
+
+/**
+ * A resolved config that cannot leave this machine: listeners take any free port of the loopback, URLs lead to a closed
+ * port of it, absolute paths into `folder`.
+ */
+export function harmless(schema: AnySchema, value: unknown, folder: string): unknown {
+  if (typeof value === 'string') {
+    switch (schema.format) {
+      case 'endpoint':
+        return '127.0.0.1:0';
+      case 'http_url':
+        return `http://127.0.0.1:9${new URL(value).pathname}`;
+      case 'path':
+        return value.startsWith('/') || !value.startsWith('.') ? join(folder, value) : join(folder, value.slice(1));
+      default:
+        return schema.anyOf?.some((s) => s.format === 'http_url') || /^https?:\/\//.test(value)
+          ? value.replace(/^(https?:\/\/)[^/]*/, '$1127.0.0.1:9')
+          : value;
+    }
+  }
+  if (Array.isArray(value)) {
+    const items = schema.items;
+    return value.map((v) => (items ? harmless(items, v, folder) : v));
+  }
+  if (typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  const alternatives = schema.anyOf ?? [schema];
+  return Object.fromEntries(
+    Object.entries(value).map(([key, v]) => {
+      const sub = alternatives
+        .map(
+          (s) =>
+            s.properties?.[key] ?? (typeof s.additionalProperties === 'object' ? s.additionalProperties : undefined),
+        )
+        .find((s) => s !== undefined);
+      return [key, harmless(sub ?? ({} as AnySchema), v, folder)];
+    }),
+  );
+}
+
+const about = resource({ 'service.name': 'llm', 'service.instance.id': 'r0', 'inference.engine': 'vllm' });
+const by = scope('conformance', '1');
+
+/** One frozen batch of a signal, with something of everything that the model knows. */
+export function sample(signal: Signal): Batch {
+  if (signal === 'logs') return deepFreeze(records(3));
+  if (signal === 'traces') return deepFreeze(spans(3));
+  const at = { time: 1_700_000_000_000_000_000n, startTime: 1_699_999_000_000_000_000n, flags: 0 };
+  const of = (metric: Metric, attributes: Record<string, string> = {}) => ({
+    series: { resource: about, scope: by, metric, attributes },
+    ...at,
+  });
+  const histogram: Metric = { ...gauge('gen_ai.server.time_to_first_token', 's'), type: 'histogram', temporality: 2 };
+  const points: Point[] = [
+    { ...of(gauge('inference.requests.running', '{request}')), value: 3 },
+    { ...of(gauge('inference.kv.usage', '1'), { model_name: 'a' }), value: 0.5 },
+    { ...of(sum('inference.tokens.generated', '{token}')), value: 1000n },
+    { ...of(gauge('vllm:num_requests_running', ''), { model_name: 'a' }), value: Number.NaN },
+    { ...of(gauge('gone', '1')), value: 0, flags: NO_RECORDED_VALUE },
+    {
+      ...of(histogram),
+      count: 3,
+      sum: 1.5,
+      bounds: new Float64Array([0.1, 1]),
+      bucketCounts: new Float64Array([1, 1, 1]),
+    },
+    {
+      ...of({ ...histogram, name: 'exponential', type: 'exponential_histogram' }),
+      count: 3,
+      sum: 1.5,
+      scale: 2,
+      zeroCount: 1,
+      zeroThreshold: 0,
+      positive: { offset: 1, counts: new Float64Array([1, 1]) },
+    },
+    {
+      ...of({ ...histogram, name: 'summary', type: 'summary', temporality: 0 }),
+      count: 3,
+      sum: 1.5,
+      quantiles: [{ quantile: 0.5, value: 0.4 }],
+    },
+  ];
+  return deepFreeze(metricsBatch(points));
+}
+
+/** An HTTP server that answers what a test says and counts what it is asked. */
+export async function httpPeer() {
+  let status = 200;
+  let requests = 0;
+  let hold: Promise<void> | undefined;
+  let release = () => {};
+  let wake = () => {};
+  const server = createServer((request, response) => {
+    request.resume();
+    request.on('end', async () => {
+      requests++;
+      wake();
+      await hold;
+      response.writeHead(status).end();
+    });
+  });
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests: () => requests,
+    answer(next: number) {
+      status = next;
+    },
+    /** Answers nothing until `letGo`. */
+    holdBack() {
+      hold = new Promise((resolve) => {
+        release = resolve;
+      });
+    },
+    letGo: () => {
+      hold = undefined;
+      release();
+    },
+    /** Resolves once it was asked `n` times. */
+    async asked(n: number) {
+      while (requests < n) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    },
+    async close() {
+      release();
+      server.closeAllConnections();
+      await new Promise((done) => server.close(done));
+    },
+  };
+}
+
+/** What keeps a process alive, but for the test runner's own: a multiset as text. */
+export function openHandles(): string[] {
+  return process
+    .getActiveResourcesInfo()
+    .filter((name) => /TCP|UDP|Pipe|FSEvent|StatWatcher|FileHandle|HTTP|TLS|Signal|ChildProcess|Worker/.test(name))
+    .sort();
+}
