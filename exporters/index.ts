@@ -1,7 +1,8 @@
 /** Every exporter that a config file can name, in the order `enginelight components` shows them. */
 import type { ExporterDefinition } from '../pipeline/component.ts';
 import { consoleExporter } from './console/index.ts';
+import { fileExporter } from './file/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
-export const exporters: readonly ExporterDefinition<any>[] = [prometheusExporter, consoleExporter];
+export const exporters: readonly ExporterDefinition<any>[] = [prometheusExporter, fileExporter, consoleExporter];
