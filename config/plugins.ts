@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import { dirname, isAbsolute, join, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { AnyDefinition, Registry } from '../pipeline/component.ts';
+import { extendCatalog } from './catalog.ts';
 import { type Checker, findDefinition, kindOf, report, SECTIONS, type Section } from './checker.ts';
 import { child, describeKind, isNull, type Node } from './tree.ts';
 
@@ -59,6 +60,7 @@ export async function loadPlugins(root: Node, cwd: string, checker: Checker): Pr
     } catch (failure) {
       const { message, hint } = failure as PluginError;
       if (!(failure instanceof PluginError)) throw failure;
+      checker.missingPlugins.push(item.value);
       report(checker, item.place, [...path, index], `plug-in "${item.value}" ${message}`, { hint });
     }
   }
@@ -182,11 +184,6 @@ function checkDefinition(section: Section, value: unknown): void {
   if (typeof definition.config !== 'object') throw wrong('has no config: declare its options with options({ … })');
   if (kind !== 'extension' && !Array.isArray((definition as { signals?: unknown }).signals))
     throw wrong('has no list of signals');
-}
-
-function extendCatalog(catalog: Registry['catalog'], entry: unknown, _folder: string): Registry['catalog'] {
-  if (typeof entry !== 'object' || entry === null || !('name' in entry)) throw new Error('it has no name');
-  return { ...catalog, sources: [...catalog.sources, entry as Registry['catalog']['sources'][number]] };
 }
 
 function extend(registry: Registry, plugin: Plugin, folder: string): Registry {

@@ -8,7 +8,7 @@
  * round. "Created but not started" does not exist.
  */
 import type { Static, TObject } from '@sinclair/typebox';
-import type { Catalog } from '../config/catalog.ts';
+import type { Catalog } from '../config/catalog-types.ts';
 import type { DropReason } from './errors.ts';
 import type { Clock } from './kit/clock.ts';
 import type { Logger } from './kit/log.ts';
