@@ -3,7 +3,8 @@ import { options, t } from '../../config/schema.ts';
 import { defineExporter } from '../../pipeline/component.ts';
 import { PermanentError, RetryableError } from '../../pipeline/errors.ts';
 import { createReplicas } from './replicas.ts';
-import { table } from './table.ts';
+import { printable, table } from './table.ts';
+import { createVerdicts } from './verdicts.ts';
 
 /** Standard output, or what a test puts in its place. */
 export interface Screen {
@@ -22,13 +23,14 @@ const config = options({
 export const consoleOn = (screen: Screen) =>
   defineExporter<typeof config>({
     type: 'console',
-    summary: 'A table on standard output every few seconds: load, latency and throughput of every replica',
+    summary: 'A table on standard output: load, latency and throughput of every replica, and what is found',
     stability: 'beta',
-    signals: ['metrics'],
+    signals: ['metrics', 'logs'],
     config,
     async start({ interval, hint }, context) {
       const { clock } = context;
       const replicas = createReplicas();
+      const lineOf = createVerdicts();
       const startedAt = clock.monotonic();
       let saidHint = false;
       let stopped = false;
@@ -53,9 +55,15 @@ export const consoleOn = (screen: Screen) =>
       return {
         consume(batch) {
           if (stopped) throw new RetryableError(`${context.id} is stopping`);
-          if (batch.signal !== 'metrics') throw new PermanentError(`${context.id} shows metrics, not ${batch.signal}`);
-          replicas.take(batch.items, clock.now());
-          context.meter.sent('metrics', batch.items.length);
+          if (batch.signal === 'traces') throw new PermanentError(`${context.id} does not show traces`);
+          if (batch.signal === 'metrics') replicas.take(batch.items, clock.now());
+          else {
+            for (const record of batch.items) {
+              const line = lineOf(record);
+              if (line !== undefined) screen.write(`${new Date(clock.now()).toISOString()} ${printable(line)}\n`);
+            }
+          }
+          context.meter.sent(batch.signal, batch.items.length);
         },
         async stop() {
           stopped = true;

@@ -30,12 +30,12 @@ const COLUMNS: readonly { title: string; left?: true; of: (row: Row) => string }
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
 
+/** Text that a terminal takes as text only. */
+export const printable = (text: string): string => text.replace(CONTROL, '?');
+
 /** The lines of the table, without line ends. */
 export function table(rows: readonly Row[]): string[] {
-  const cells = [
-    COLUMNS.map((c) => c.title),
-    ...rows.map((row) => COLUMNS.map((c) => c.of(row).replace(CONTROL, '?'))),
-  ];
+  const cells = [COLUMNS.map((c) => c.title), ...rows.map((row) => COLUMNS.map((c) => printable(c.of(row))))];
   const widths = COLUMNS.map((_, i) => Math.max(...cells.map((line) => line[i]!.length)));
   return cells.map((line) =>
     line

@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { resolve } from '../../config/schema.ts';
 import { consoleOn } from '../../exporters/console/index.ts';
+import { type Finding, findingRecord } from '../../pipeline/kit/verdict.ts';
 import {
   type Attributes,
   gauge,
   type HistogramPoint,
+  logsBatch,
   type Metric,
   metricsBatch,
   NO_ATTRIBUTES,
@@ -16,6 +18,7 @@ import {
   sum,
 } from '../../pipeline/model.ts';
 import { testContext } from '../kit/harness.ts';
+import { records } from '../kit/parts.ts';
 
 const by = scope('test');
 
@@ -69,6 +72,7 @@ async function screen(options: unknown = {}) {
   return {
     stage,
     give: (...points: Point[]) => stage.consume(metricsBatch(points)),
+    written: () => text,
     /** What was written since the last call, after one interval. */
     async next() {
       text = '';
@@ -133,6 +137,30 @@ describe('console', () => {
     s.give(replica({ 'service.instance.id': '127.0.0.1:8000' }).up(0));
     expect(await s.next()).toBe('No inference engine seen yet after 5 s; still looking. Try http://HOST:PORT.\n');
     expect(await s.next()).toBe('');
+  });
+
+  it('writes a line for a finding that fires and one when it is resolved, not for one that is repeated or pending', async () => {
+    const s = await screen();
+    const finding = {
+      id: 'f1',
+      detector: 'thermal-throttle',
+      class: 'root',
+      entity: { kind: 'gpu', id: 'GPU-1', node: 'n3' },
+      severity: 'critical',
+      state: 'pending',
+      summary: 'The GPU runs at 62 % of its clock because it is too hot.',
+    } as Finding;
+    const give = (f: Finding) => s.stage.consume(logsBatch([findingRecord(f, 1000)]));
+    give(finding);
+    expect(s.written()).toBe('');
+    give({ ...finding, state: 'firing' });
+    give({ ...finding, state: 'firing' });
+    give({ ...finding, state: 'resolved' });
+    s.stage.consume(records(2));
+    expect(s.written().replaceAll(/^\S+ /gm, '')).toBe(
+      'critical: thermal-throttle on gpu GPU-1 (node n3): The GPU runs at 62 % of its clock because it is too hot.\n' +
+        'resolved: thermal-throttle on gpu GPU-1 (node n3): The GPU runs at 62 % of its clock because it is too hot.\n',
+    );
   });
 
   it("does not let a peer's names reach the terminal as control characters", async () => {
