@@ -1,8 +1,14 @@
 /** Every exporter that a config file can name, in the order `enginelight components` shows them. */
 import type { ExporterDefinition } from '../pipeline/component.ts';
 import { consoleExporter } from './console/index.ts';
+import { debugExporter } from './debug/index.ts';
 import { fileExporter } from './file/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
-export const exporters: readonly ExporterDefinition<any>[] = [prometheusExporter, fileExporter, consoleExporter];
+export const exporters: readonly ExporterDefinition<any>[] = [
+  prometheusExporter,
+  fileExporter,
+  debugExporter,
+  consoleExporter,
+];

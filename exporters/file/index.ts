@@ -1,7 +1,7 @@
 /** Writes everything to a file: OTLP as lines of JSON (a recording, and what the Collector reads), or as protobuf. */
 import { options, t } from '../../config/schema.ts';
 import { defineExporter } from '../../pipeline/component.ts';
-import { describeError } from '../../pipeline/errors.ts';
+import { describeError, RetryableError } from '../../pipeline/errors.ts';
 import { type Batch, logsBatch, metricsBatch, type Resource, SIGNALS, tracesBatch } from '../../pipeline/model.ts';
 import { HAS_ZSTD } from '../../pipeline/wire/compression.ts';
 import { encodeJsonLine, encodeRequest } from '../../pipeline/wire/otlp/index.ts';
@@ -131,7 +131,7 @@ export const fileExporter = defineExporter({
     if (config.flush_interval < 0) put(['flush_interval'], 'flush_interval must not be negative');
     return mistakes;
   },
-  async start(config, { log, clock, meter, status }) {
+  async start(config, { id, log, clock, meter, status }) {
     const { rotation, group_by: group } = config;
     const writers = new Map<string, Promise<Writer>>();
     const errors = meter.counter('exporter_file_errors', 'Pieces that the disk did not take.', '{error}');
@@ -221,7 +221,8 @@ export const fileExporter = defineExporter({
 
     return {
       consume(batch) {
-        if (stopped || batch.items.length === 0) return;
+        if (stopped) throw new RetryableError(`${id} is stopping`, { reason: 'shutdown' });
+        if (batch.items.length === 0) return;
         if (only) return only.write(encode(batch), batch.signal, batch.items.length);
         return writeGroups(batch, group?.resource_attribute ?? '');
       },

@@ -1,6 +1,7 @@
 /** Offers all metrics on a page that Prometheus scrapes. */
 import { options, t } from '../../config/schema.ts';
 import { type DropReason, defineExporter } from '../../pipeline/component.ts';
+import { PermanentError, RetryableError } from '../../pipeline/errors.ts';
 import { HttpError, serve, serveOptions } from '../../pipeline/kit/http-server.ts';
 import { httpServerOptions, serverMistakes } from '../../pipeline/kit/server-options.ts';
 import { acceptedEncoding, compress } from '../../pipeline/wire/compression.ts';
@@ -116,7 +117,7 @@ export const prometheusExporter = defineExporter({
     }
     return mistakes;
   },
-  async start(config, { log, clock, meter }) {
+  async start(config, { id, log, clock, meter }) {
     const included = matcher(config.resource_constant_labels.included);
     const excluded = matcher(config.resource_constant_labels.excluded);
     const said = new Set<DropReason>();
@@ -175,7 +176,8 @@ export const prometheusExporter = defineExporter({
 
     return {
       consume(batch) {
-        if (batch.signal !== 'metrics' || stopped) return;
+        if (stopped) throw new RetryableError(`${id} is stopping`, { reason: 'shutdown' });
+        if (batch.signal !== 'metrics') throw new PermanentError(`${id} takes metrics, not ${batch.signal}`);
         const now = clock.monotonic();
         for (const point of batch.items) series.put(point, now);
         meter.sent('metrics', batch.items.length);

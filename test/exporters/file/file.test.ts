@@ -155,11 +155,11 @@ describe('the file exporter', () => {
     expect(itemsIn(await readFile(path, 'utf8'))).toEqual(Array(8).fill(40_000));
   });
 
-  it('ignores what comes after the stop; stopping twice is harmless', async () => {
+  it('refuses what comes after the stop; stopping twice is harmless', async () => {
     const { stage, path, clock } = await start();
     await stage.stop();
     await stage.stop();
-    stage.consume(points(1));
+    expect(() => stage.consume(points(1))).toThrow('is stopping');
     expect((await stat(path)).size).toBe(0);
     expect(clock.pending()).toBe(0);
   });

@@ -111,12 +111,12 @@ describe('the prometheus exporter', () => {
     expect((await fetch(safe.url, { headers: { authorization: 'Bearer t' } })).status).toBe(200);
   });
 
-  it('passes by what is no metric, and everything once it is stopped', async () => {
+  it('refuses what is no metric, and everything once it is stopped', async () => {
     const { stage, context } = await start();
-    stage.consume(logsBatch([]));
+    expect(() => stage.consume(logsBatch([]))).toThrow('takes metrics, not logs');
     await stage.stop();
     await stage.stop();
-    stage.consume(batch());
+    expect(() => stage.consume(batch())).toThrow('is stopping');
     expect(context.measured.sent).toBe(0);
     expect((context.clock as unknown as { pending(): number }).pending()).toBe(0);
   });
