@@ -42,7 +42,7 @@ export interface GetAnswer {
   readonly body: Buffer;
   /** Bytes on the wire, of the body. */
   readonly wireBytes: number;
-  /** From the sending of the request to the last byte, milliseconds; a new connection's handshakes are in it. */
+  /** From the sending of the request to the last byte, milliseconds; a new connection's handshakes are not in it. */
   readonly durationMs: number;
   /** False when a connection had to be opened. */
   readonly reused: boolean;
@@ -90,6 +90,13 @@ export interface Getter {
 
 const MAX_REDIRECTS = 2;
 
+interface Exchange {
+  readonly sent: ClientRequest;
+  readonly response: IncomingMessage;
+  /** When the request could be sent. */
+  readonly begun: number;
+}
+
 /** Makes a client for one target; the connection is opened when it is needed. */
 export function getter(options: GetterOptions): Getter {
   const { client, clock, log, allow } = options;
@@ -114,7 +121,7 @@ export function getter(options: GetterOptions): Getter {
   };
 
   /** Opens one exchange; resolves with the answer once its head is there. */
-  const open = async (request: GetRequest, abort: AbortSignal): Promise<[ClientRequest, IncomingMessage]> => {
+  const open = async (request: GetRequest, abort: AbortSignal): Promise<Exchange> => {
     const url = new URL(request.path, origin);
     if (url.origin !== origin.origin || !allow(url.pathname)) {
       throw new GetFailure('forbidden', `${url.pathname} is not on the list of paths that may be asked for`);
@@ -147,8 +154,15 @@ export function getter(options: GetterOptions): Getter {
     return new Promise((resolve, reject) => {
       const attempt = (first: boolean) => {
         if (abort.aborted) return reject(abort.reason);
+        let begun = clock.monotonic();
         const sent = send();
         let answered = false;
+        sent.once('socket', (socket) => {
+          if (!socket.connecting) return;
+          socket.once(secure ? 'secureConnect' : 'connect', () => {
+            begun = clock.monotonic();
+          });
+        });
         const stop = () => sent.destroy(abort.reason as Error);
         abort.addEventListener('abort', stop, { once: true });
         sent.on('error', (error: NodeJS.ErrnoException) => {
@@ -161,7 +175,7 @@ export function getter(options: GetterOptions): Getter {
         sent.on('response', (response) => {
           answered = true;
           response.once('close', () => abort.removeEventListener('abort', stop));
-          resolve([sent, response]);
+          resolve({ sent, response, begun });
         });
         sent.end();
       };
@@ -170,12 +184,13 @@ export function getter(options: GetterOptions): Getter {
   };
 
   /** Opens an exchange, follows redirects that stay on the list, and refuses every status but 200. */
-  const begin = async (request: GetRequest, abort: AbortSignal): Promise<[ClientRequest, IncomingMessage]> => {
+  const begin = async (request: GetRequest, abort: AbortSignal): Promise<Exchange> => {
     let { path } = request;
     for (let hops = 0; ; hops++) {
-      const [sent, response] = await open({ ...request, path }, abort);
+      const exchange = await open({ ...request, path }, abort);
+      const { sent, response } = exchange;
       const status = response.statusCode ?? 0;
-      if (status === 200) return [sent, response];
+      if (status === 200) return exchange;
       response.on('error', () => {});
       sent.destroy();
       const location = response.headers.location;
@@ -222,11 +237,10 @@ export function getter(options: GetterOptions): Getter {
 
   const getNow = (request: GetRequest): Promise<GetAnswer> =>
     guarded(request, async (abort) => {
-      const started = clock.monotonic();
-      const [sent, response] = await begin(request, abort.signal);
+      const { sent, response, begun } = await begin(request, abort.signal);
       try {
         const wire = await readAll(response, request.maxBytes);
-        const durationMs = clock.monotonic() - started;
+        const durationMs = clock.monotonic() - begun;
         const body = await unpack(wire, response, request.maxBytes);
         const contentType = response.headers['content-type'];
         return { contentType, body, wireBytes: wire.length, durationMs, reused: sent.reusedSocket };
@@ -244,7 +258,7 @@ export function getter(options: GetterOptions): Getter {
     },
     stream: (request, read) =>
       guarded(request, async (abort, begun) => {
-        const [sent, response] = await begin(request, abort.signal);
+        const { sent, response } = await begin(request, abort.signal);
         begun();
         try {
           for await (const chunk of response as AsyncIterable<Buffer>) read(chunk);

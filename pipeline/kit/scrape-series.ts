@@ -61,6 +61,15 @@ export interface SeriesTable {
 /** A breach of a limit, or a page that is no exposition. Prometheus' sentence where it has one. */
 export class PageRefused extends Error {
   override readonly name = 'PageRefused';
+  /** Samples that were read before. */
+  readonly samples: number;
+  /** What to do about it. */
+  readonly hint: string | undefined;
+  constructor(message: string, options: { samples?: number; hint?: string } = {}) {
+    super(message);
+    this.samples = options.samples ?? 0;
+    this.hint = options.hint;
+  }
 }
 
 /** How many scrapes a series that vanished is remembered. */
@@ -87,8 +96,7 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
     metricRelabel !== undefined ||
     options.labels.length > 0 ||
     limits.labels + limits.labelNameLength + limits.labelValueLength > 0;
-  const clashes = (labels: Labels) =>
-    labelOf(labels, 'job') !== undefined || labelOf(labels, 'instance') !== undefined;
+  const clashes = (labels: Labels) => labelOf(labels, 'job') !== undefined || labelOf(labels, 'instance') !== undefined;
 
   /** A line never seen before: merges, relabels, checks and finds its series. */
   const partOf = (exposedName: string, exposed: Labels): SamplePart | undefined => {
@@ -184,7 +192,11 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
     const scan = lines.scan(body, format, partOf, limit);
     metadataStale ||= scan.commentsChanged;
     if (scan.limited) {
-      throw new PageRefused(`sample limit exceeded (samples: ${scan.samples - scan.dropped}, limit: ${limit})`);
+      const samples = scan.samples - scan.dropped;
+      throw new PageRefused(`sample limit exceeded (samples: ${samples}, limit: ${limit})`, {
+        samples,
+        hint: 'Raise sample_limit, or drop what is not wanted with metric_relabel_configs.',
+      });
     }
     if (scan.samples === 0 && scan.firstBad) {
       const { line, text, wrong } = scan.firstBad;

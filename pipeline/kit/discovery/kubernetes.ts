@@ -248,10 +248,8 @@ function followNamespace(f: Follow) {
         version = undefined;
         if (gone) {
           context.log.debug('Listing pods anew: the known version is too old.', { namespace: namespace ?? 'all' });
-          continue;
-        }
-        f.say(namespace, hint(error, namespace));
-        await context.clock.sleep(delay * (0.75 + Math.random() / 2), signal);
+        } else f.say(namespace, hint(error, namespace));
+        await context.clock.sleep((gone ? delay / 10 : delay) * (0.75 + Math.random() / 2), signal);
         delay = Math.min(delay * 2, LAST_RETRY_MS);
       }
     }
