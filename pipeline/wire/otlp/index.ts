@@ -1,0 +1,92 @@
+/**
+ * OTLP: batches to requests and back, in protobuf and JSON. Without loss relative to the model; what the model leaves out
+ * (envelopes without items, metrics without points, all-zero ids) is dropped on reading.
+ */
+import type { Batch, LogRecord, Point, Signal, Span } from '../../model.ts';
+import { Reader } from '../protobuf/reader.ts';
+import { readMetrics } from './decode-metrics.ts';
+import { readLogs, readTraces } from './decode-traces.ts';
+import { writer } from './encode-common.ts';
+import { writeMetrics } from './encode-metrics.ts';
+import { writeLogs, writeTraces } from './encode-traces.ts';
+import { createInterner, type Interner } from './interner.ts';
+import { readJson, readJsonRequest } from './json-decode.ts';
+import { jsonOf } from './json-encode.ts';
+import type { JsonObject } from './json-values.ts';
+import { createRejections, type Rejections } from './rejections.ts';
+
+export { ProtobufError } from '../protobuf/reader.ts';
+export { attributesOf } from './attributes.ts';
+export { createInterner, type Interner, type InternerLimits } from './interner.ts';
+export { OtlpJsonError } from './json-text.ts';
+export { createRejections, type Rejections } from './rejections.ts';
+
+export type OtlpEncoding = 'protobuf' | 'json';
+
+/** The Export…ServiceRequest of a batch: neighbours of one resource, scope and metric share an envelope. */
+export function encodeRequest(batch: Batch, encoding: OtlpEncoding): Uint8Array {
+  if (encoding === 'json') return Buffer.from(jsonOf(batch));
+  try {
+    if (batch.signal === 'metrics') writeMetrics(writer, batch.items);
+    else if (batch.signal === 'traces') writeTraces(writer, batch.items);
+    else writeLogs(writer, batch.items);
+    return writer.take();
+  } catch (error) {
+    writer.reset();
+    throw error;
+  }
+}
+
+/** The request as one line of JSON with its line break: a line of a recording. */
+export const encodeJsonLine = (batch: Batch): Uint8Array => Buffer.from(`${jsonOf(batch)}\n`);
+
+export interface DecodeOptions {
+  /** Makes the same series of a sender the same objects in every request. Without: new ones each time. */
+  readonly interner?: Interner;
+  /** Takes note of items that had to be left out. */
+  readonly rejections?: Rejections;
+}
+
+/**
+ * Reads an Export…ServiceRequest. Throws a ProtobufError or an OtlpJsonError (both name the place) if it is malformed;
+ * items that are well-formed but contradict themselves are left out and noted in `rejections`.
+ */
+export function decodeRequest(
+  signal: Signal,
+  bytes: Uint8Array,
+  encoding: OtlpEncoding,
+  options: DecodeOptions = {},
+): Batch {
+  const interner = options.interner ?? createInterner({}, false);
+  const rejections = options.rejections ?? createRejections();
+  interner.begin();
+  if (encoding === 'json') return batchOf(signal, readJson(signal, bytes, interner, rejections));
+  const reader = new Reader(bytes);
+  switch (signal) {
+    case 'metrics':
+      return { signal, items: readMetrics(reader, interner, rejections) };
+    case 'traces':
+      return { signal, items: readTraces(reader, interner) };
+    case 'logs':
+      return { signal, items: readLogs(reader, interner) };
+  }
+}
+
+/** Likewise, of an OTLP/JSON request object that is parsed already (numbers beyond 2^53 may be rounded). */
+export function decodeJsonObject(signal: Signal, request: object, options: DecodeOptions = {}): Batch {
+  const interner = options.interner ?? createInterner({}, false);
+  interner.begin();
+  const rejections = options.rejections ?? createRejections();
+  return batchOf(signal, readJsonRequest(signal, request as JsonObject, interner, rejections));
+}
+
+function batchOf(signal: Signal, items: Batch['items']): Batch {
+  switch (signal) {
+    case 'metrics':
+      return { signal, items: items as readonly Point[] };
+    case 'traces':
+      return { signal, items: items as readonly Span[] };
+    case 'logs':
+      return { signal, items: items as readonly LogRecord[] };
+  }
+}
