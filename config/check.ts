@@ -172,7 +172,10 @@ function reportUnknownType(
       : `; there is ${elsewhere === 'extensions' || elsewhere === 'exporters' ? 'an' : 'a'} ${kindOf(elsewhere)} of this type`;
   report(checker, place, path, `unknown type: "${type}" for id: "${id}" (valid values: [${types.join(' ')}])${help}`, {
     local: true,
-    hint: 'enginelight components lists what is built in; service::plugins adds more',
+    hint:
+      checker.missingPlugins.length > 0
+        ? `perhaps it is of the plug-in that could not be loaded: ${checker.missingPlugins.join(', ')}`
+        : 'enginelight components lists what is built in; service::plugins adds more',
   });
 }
 

@@ -9,6 +9,8 @@ export interface Checker {
   readonly issues: (Issue & { readonly local?: boolean })[];
   /** Sections that have the wrong shape: what they lack is no mistake of its own. */
   readonly unreadable: Set<Section>;
+  /** Plug-ins that could not be loaded: what is unknown may be theirs. */
+  readonly missingPlugins: string[];
 }
 
 export const SECTIONS = ['receivers', 'processors', 'exporters', 'extensions'] as const;

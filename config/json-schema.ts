@@ -74,9 +74,16 @@ function serviceSchema(registry: Registry): Json {
     return {
       type: ['array', 'string', 'null'],
       description,
-      items: {
-        anyOf: [{ enum: types }, { type: 'string', pattern: `^\\s*(${types.join('|')})\\s*(${NAME})?$|${EXPRESSION}` }],
-      },
+      // With no component of a kind there is nothing to offer.
+      items:
+        types.length === 0
+          ? { type: 'string' }
+          : {
+              anyOf: [
+                { enum: types },
+                { type: 'string', pattern: `^\\s*(${types.join('|')})\\s*(${NAME})?$|${EXPRESSION}` },
+              ],
+            },
     };
   };
   const pipeline: Json = {

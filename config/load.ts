@@ -18,7 +18,7 @@ export async function loadConfig(sources: ConfigSources, options: LoadOptions): 
   const { root, whole } = readAll(sources, reader);
   if (!root) return finish(reader, options.registry, [], undefined);
   const expanded = expand(root, reader);
-  const checker: Checker = { registry: options.registry, issues: [], unreadable: new Set() };
+  const checker: Checker = { registry: options.registry, issues: [], unreadable: new Set(), missingPlugins: [] };
   const registry = await loadPlugins(expanded, options.cwd, checker);
   const complete: Checker = { ...checker, registry };
   const checked = check(expanded, complete);

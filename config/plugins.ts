@@ -105,6 +105,13 @@ async function importPlugin(name: string, base: string, cwd: string): Promise<{ 
 const firstLine = (failure: unknown): string =>
   (failure instanceof Error ? `${failure.name}: ${failure.message}` : String(failure)).split('\n')[0]!;
 
+/** The line of a module that an error came from, as far as node says it. */
+function whereThrown(failure: unknown): string | undefined {
+  const stack = failure instanceof Error ? (failure.stack ?? '') : '';
+  const place = /file:\/\/[^\s)?]+(?:\?changed=[\d.]+)?:\d+(?::\d+)?/.exec(stack)?.[0];
+  return place === undefined ? undefined : `at ${place.replace('file://', '').replace(/\?changed=[\d.]+/, '')}`;
+}
+
 /** The file of a plug-in; undefined leaves a package to node, which looks beside enginelight itself. */
 function locate(name: string, base: string, cwd: string): string | undefined {
   if (name.startsWith('.') || isAbsolute(name) || name.startsWith('file:')) {
