@@ -94,10 +94,7 @@ async function importPlugin(name: string, base: string, cwd: string): Promise<{ 
     if (file === undefined && code === 'ERR_MODULE_NOT_FOUND') {
       throw new PluginError('is not found', `install it where the config is: npm install ${name}`);
     }
-    throw new PluginError(
-      `throws when it is loaded: ${firstLine(failure)}`,
-      'run node on the file for the whole story',
-    );
+    throw new PluginError(`throws when it is loaded: ${firstLine(failure)}`, whereThrown(failure));
   }
   return { plugin: checkShape(exported), folder: file === undefined ? base : dirname(file) };
 }
