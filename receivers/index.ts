@@ -1,5 +1,24 @@
 /** Every receiver that a config file can name, in the order `enginelight components` shows them. */
 import type { ReceiverDefinition } from '../pipeline/component.ts';
+import { dynamoReceiver } from './dynamo/index.ts';
+import { engineReceiver } from './engine/index.ts';
+import { llmDReceiver } from './llm_d/index.ts';
+import { lmcacheReceiver } from './lmcache/index.ts';
+import { prometheusReceiver } from './prometheus/index.ts';
+import { sglangReceiver } from './sglang/index.ts';
+import { tgiReceiver } from './tgi/index.ts';
+import { trtllmReceiver } from './trtllm/index.ts';
+import { vllmReceiver } from './vllm/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
-export const receivers: readonly ReceiverDefinition<any>[] = [];
+export const receivers: readonly ReceiverDefinition<any>[] = [
+  engineReceiver,
+  vllmReceiver,
+  sglangReceiver,
+  dynamoReceiver,
+  llmDReceiver,
+  lmcacheReceiver,
+  trtllmReceiver,
+  tgiReceiver,
+  prometheusReceiver,
+];

@@ -24,7 +24,7 @@ export interface EngineReceiver {
 }
 
 /** A receiver that needs only the addresses of its engines. */
-export function engineReceiver(engine: EngineReceiver): ReceiverDefinition<typeof engineOptions> {
+export function defineEngineReceiver(engine: EngineReceiver): ReceiverDefinition<typeof engineOptions> {
   return defineReceiver({
     type: engine.type,
     summary: engine.summary,

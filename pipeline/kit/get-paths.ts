@@ -8,7 +8,7 @@
 const METRICS = ['/metrics', '/prometheus/metrics', '/v1/metrics', '/engine_metrics'];
 
 /** What says who an engine is without touching its state. */
-const ABOUT = ['/version', '/health', '/get_server_info', '/server_info', '/info', '/openapi.json'];
+const ABOUT = ['/version', '/health', '/openapi.json'];
 
 const ENGINE_PATHS: readonly string[] = [...METRICS, ...ABOUT];
 

@@ -44,8 +44,8 @@ export interface TargetOptions {
   readonly identify?: ((names: ReadonlySet<string>) => Attributes) | undefined;
   /** Turns an answer that is no exposition into one; undefined where it is one. */
   readonly translate?: ((body: Buffer) => Buffer | undefined) | undefined;
-  /** The path to scrape, found out by asking; may change after the target failed. Absent: the target's own. */
-  readonly findPath?: ((client: Getter, signal: AbortSignal) => Promise<string>) | undefined;
+  /** The path to scrape, found out by asking; asked again after the target failed. Absent: the target's own. */
+  readonly findPath?: ((target: Target, client: Getter, signal: AbortSignal) => Promise<string>) | undefined;
 }
 
 export interface ScrapedTarget {
@@ -104,7 +104,7 @@ export function scrapeTarget(
   let path: string | undefined;
 
   const fetch = async (tick: Tick): Promise<GetAnswer> => {
-    path ??= options.findPath ? await options.findPath(client, tick.signal) : `${target.path}${target.query}`;
+    path ??= options.findPath ? await options.findPath(target, client, tick.signal) : `${target.path}${target.query}`;
     return client.get({
       path,
       timeoutMs: options.timeoutMs,

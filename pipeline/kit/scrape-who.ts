@@ -19,6 +19,8 @@ export interface WhoOptions {
    * `points`: onto every point, as in Prometheus, and those with a known meaning also into resource attributes.
    */
   readonly labels: 'resource' | 'points';
+  /** Labels that a target gets after relabelling where it has none of that name. */
+  readonly defaults?: Readonly<Record<string, string>>;
   /** More attributes of every target. */
   readonly attributes: Attributes;
 }
@@ -103,6 +105,7 @@ export function targetFrom(discovered: TargetLabels, options: WhoOptions): Targe
   const own = map.get('__address__') ?? '';
   if (options.port !== undefined && own !== '' && !/:\d+$/.test(own)) map.set('__address__', `${own}:${options.port}`);
   if (options.relabel && !options.relabel(map)) return { wrong: 'dropped' };
+  for (const [name, value] of Object.entries(options.defaults ?? {})) fill(name, value);
 
   const address = map.get('__address__');
   if (!address) return { wrong: 'no address' };
