@@ -3,30 +3,17 @@ import { options, t } from '../../config/schema.ts';
 import { type DropReason, defineExporter } from '../../pipeline/component.ts';
 import { PermanentError, RetryableError } from '../../pipeline/errors.ts';
 import { HttpError, serve, serveOptions } from '../../pipeline/kit/http-server.ts';
+import { labelOptions, prometheusNameOptions } from '../../pipeline/kit/prometheus-options.ts';
 import { httpServerOptions, serverMistakes } from '../../pipeline/kit/server-options.ts';
 import { acceptedEncoding, compress } from '../../pipeline/wire/compression.ts';
-import { STRATEGIES } from '../../pipeline/wire/prometheus-text-names.ts';
 import { contentType } from '../../pipeline/wire/prometheus-text-write.ts';
 import { negotiate } from './negotiate.ts';
 import { store } from './store.ts';
 
-/** Attributes of resources that tell series of one target apart: its ranks, GPUs, links, pods. */
-const IDENTIFYING = [
-  'inference.*',
-  'gen_ai.request.model',
-  'host.name',
-  'hw.*',
-  'network.interface.name',
-  'k8s.namespace.name',
-  'k8s.pod.name',
-  'k8s.container.name',
-  'k8s.node.name',
-];
-
 const config = options({
   ...httpServerOptions({ endpoint: '127.0.0.1:9464' }),
   path: t.string({ description: 'Where the page is.', default: '/metrics', pattern: '^/' }),
-  namespace: t.string({ description: 'Put in front of every name, with an underscore.', default: '' }),
+  ...prometheusNameOptions,
   const_labels: t.map(t.string({ description: 'The value.' }), {
     description: 'Labels added to every series that has none of the name.',
     default: {},
@@ -39,60 +26,16 @@ const config = options({
     description: 'A series that was not heard of for this long leaves the page.',
     default: '5m',
   }),
-  resource_to_telemetry_conversion: t.section(
-    { enabled: t.boolean({ description: 'Make every attribute of the resource a label.', default: false }) },
-    { description: 'All or nothing; `resource_constant_labels` is the finer choice.' },
-  ),
-  resource_constant_labels: t.section(
-    {
-      included: t.list(t.string({ description: 'A name; `*` stands for any characters.' }), {
-        description:
-          'Attributes of the resource that become labels of every series. The default are those that tell the ranks, GPUs and pods of one job and instance apart.',
-        default: IDENTIFYING,
-      }),
-      excluded: t.list(t.string({ description: 'A name; `*` stands for any characters.' }), {
-        description: 'Exceptions from `included`.',
-        default: [],
-      }),
-    },
-    { description: 'Which attributes of the resource become labels; all of them are on target_info in any case.' },
-  ),
   enable_open_metrics: t.boolean({
     description: 'Offer OpenMetrics (with exemplars and units) to scrapers that ask for it.',
     default: true,
   }),
-  without_scope_info: t.boolean({
-    description: 'Leave out the labels otel_scope_name, otel_scope_version and their companions.',
-    default: false,
-  }),
-  translation_strategy: t.choice(STRATEGIES, {
-    description:
-      'How names are made: with old characters only or all of UTF-8, with or without suffixes for unit and type. Scraped metrics keep the name they had.',
-    default: 'UnderscoreEscapingWithSuffixes',
-  }),
-  add_metric_suffixes: t.optional(
-    t.boolean({
-      description: 'Older spelling: false is `translation_strategy: UnderscoreEscapingWithoutSuffixes`.',
-    }),
-  ),
   max_series: t.integer({
     description: 'How many series the page holds; further ones are dropped and counted.',
     default: 500_000,
     minimum: 1,
   }),
 });
-
-/** True for names that match one of the patterns. */
-function matcher(patterns: readonly string[]): (name: string) => boolean {
-  const escaped = patterns.map((p) =>
-    p
-      .split('*')
-      .map((s) => s.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
-      .join('.*'),
-  );
-  const all = new RegExp(`^(?:${escaped.join('|')})$`);
-  return patterns.length === 0 ? () => false : (name) => all.test(name);
-}
 
 const REMEDY: Partial<Record<DropReason, [message: string, remedy: string]>> = {
   duplicate: [
@@ -118,17 +61,9 @@ export const prometheusExporter = defineExporter({
     return mistakes;
   },
   async start(config, { id, log, clock, meter }) {
-    const included = matcher(config.resource_constant_labels.included);
-    const excluded = matcher(config.resource_constant_labels.excluded);
     const said = new Set<DropReason>();
-    const all = config.resource_to_telemetry_conversion.enabled;
     const series = store({
-      strategy:
-        config.add_metric_suffixes === false ? 'UnderscoreEscapingWithoutSuffixes' : config.translation_strategy,
-      namespace: config.namespace,
-      constLabels: Object.entries(config.const_labels),
-      resourceLabel: (name) => (all || included(name)) && !excluded(name),
-      scopeLabels: !config.without_scope_info,
+      ...labelOptions(config, config.const_labels),
       expirationMs: config.metric_expiration,
       timestamps: config.send_timestamps,
       maxSeries: config.max_series,

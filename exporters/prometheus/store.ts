@@ -4,10 +4,6 @@
  */
 import type { DropReason } from '../../pipeline/component.ts';
 import {
-  type HistogramPoint,
-  isExponentialHistogramPoint,
-  isHistogramPoint,
-  isNumberPoint,
   isStale,
   type NumberPoint,
   type Point,
@@ -16,7 +12,7 @@ import {
   type Series,
   Temporality,
 } from '../../pipeline/model.ts';
-import { accumulated } from '../../pipeline/wire/prometheus-text-exponential.ts';
+import { accumulated } from '../../pipeline/wire/prometheus-text-accumulate.ts';
 import { escapeName, isScraped, metricName, unitOf } from '../../pipeline/wire/prometheus-text-names.ts';
 import {
   type Label,
@@ -182,7 +178,7 @@ export function store(options: StoreOptions): Store {
     entry.updated = now;
     if (point.series.metric.temporality === Temporality.DELTA) {
       if (point.time <= entry.point.time) return dropped('stale', `${entry.family.name}: a delta that is not newer`);
-      entry.point = accumulate(entry.point, point);
+      entry.point = accumulated(entry.point, point);
     } else if (point.time >= entry.point.time) entry.point = point;
     else dropped('stale', `${entry.family.name}: a point that is older than the one shown`);
   };
@@ -277,35 +273,4 @@ function canonical(attributes: Readonly<Record<string, unknown>>): string {
     keys.map((key) => [key, attributes[key]]),
     (_key, value) => (typeof value === 'bigint' ? `${value}n` : value),
   );
-}
-
-/** The running total after a delta. Histograms whose bounds changed start again. */
-function accumulate(before: Point, delta: Point): Point {
-  if (isNumberPoint(delta) && isNumberPoint(before)) {
-    const exact = typeof before.value === 'bigint' && typeof delta.value === 'bigint';
-    const value = exact
-      ? (before.value as bigint) + (delta.value as bigint)
-      : Number(before.value) + Number(delta.value);
-    return { ...delta, startTime: before.startTime, value };
-  }
-  if (isHistogramPoint(delta) && isHistogramPoint(before)) return addHistograms(before, delta);
-  if (isExponentialHistogramPoint(delta) && isExponentialHistogramPoint(before)) return accumulated(before, delta);
-  return delta;
-}
-
-function addHistograms(before: HistogramPoint, delta: HistogramPoint): HistogramPoint {
-  const { bounds } = delta;
-  if (before.bounds.length !== bounds.length || before.bounds.some((b, i) => b !== bounds[i])) return delta;
-  const counts = new Float64Array(delta.bucketCounts.length);
-  for (let i = 0; i < counts.length; i++)
-    counts[i] = Number(delta.bucketCounts[i]) + Number(before.bucketCounts[i] ?? 0);
-  const { sum: _sum, min: _min, max: _max, ...rest } = delta;
-  return {
-    ...rest,
-    startTime: before.startTime,
-    count: Number(before.count) + Number(delta.count),
-    bucketCounts: counts,
-    bounds: before.bounds,
-    ...(before.sum !== undefined && delta.sum !== undefined ? { sum: before.sum + delta.sum } : {}),
-  };
 }

@@ -55,7 +55,7 @@ const span = (a: ExponentialBuckets | undefined, b: ExponentialBuckets | undefin
 const MAX_SUM = 1024;
 
 /** `before` and `delta` together, with the later time and the earlier start. */
-export function accumulated(
+export function accumulatedExponential(
   before: ExponentialHistogramPoint,
   delta: ExponentialHistogramPoint,
 ): ExponentialHistogramPoint {
