@@ -20,6 +20,14 @@ export { attributesOf } from './attributes.ts';
 export { createInterner, type Interner, type InternerLimits } from './interner.ts';
 export { OtlpJsonError } from './json-text.ts';
 export { createRejections, type Rejections } from './rejections.ts';
+export {
+  decodeResponse,
+  decodeStatus,
+  encodeResponse,
+  encodeStatus,
+  type PartialSuccess,
+  type RpcStatus,
+} from './responses.ts';
 
 export type OtlpEncoding = 'protobuf' | 'json';
 
