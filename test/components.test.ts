@@ -19,12 +19,13 @@ import type {
   ExporterDefinition,
   Host,
   ProcessorDefinition,
+  ReceiverDefinition,
   Registry,
   Stage,
 } from '../pipeline/component.ts';
 import { PermanentError, RetryableError } from '../pipeline/errors.ts';
 import { createGraph } from '../pipeline/graph.ts';
-import { manualClock, systemClock } from '../pipeline/kit/clock.ts';
+import { type ManualClock, manualClock, systemClock } from '../pipeline/kit/clock.ts';
 import { memoryLogger } from '../pipeline/kit/log.ts';
 import { SIGNALS } from '../pipeline/model.ts';
 import { createTelemetry } from '../pipeline/telemetry.ts';
@@ -35,7 +36,7 @@ import {
   folderOf,
   harmless,
   httpPeer,
-  openHandles,
+  opened,
   optionsOf,
   ROOT,
   readmeOf,
@@ -125,7 +126,7 @@ describe('every component', () => {
         const key = path
           .split('.')
           .at(-1)!
-          .replace(/\(.*|\[\]$/, '');
+          .replace(/\(.*|(\[\])+$/g, '');
         if (key !== '') expect(key, path).toMatch(/^[a-z][a-z0-9_]*$/);
       }
     });
@@ -142,14 +143,14 @@ describe('every component', () => {
 
     it('has a README that says its name and shows a complete config without a mistake or a warning', async () => {
       const readme = readmeOf(definition);
-      expect(readme).toMatch(new RegExp(`^# ${type}\n`));
+      expect(readme).toMatch(new RegExp(`^# ${type}( ${kind})?\n`));
       const { mistakes, warnings } = await load(exampleOf(readme));
       expect([...mistakes, ...warnings].map((i) => formatIssue(i))).toEqual([]);
     });
 
     it("runs its README's config, stops, and leaves nothing open", async () => {
       const { config } = await example(definition);
-      const before = openHandles();
+      const before = opened([]);
       const where = freshFolder();
       const tame = (map: ReadonlyMap<string, ResolvedComponent<never>>) =>
         new Map(
@@ -176,7 +177,7 @@ describe('every component', () => {
       const timer = setTimeout(() => deadline.abort(), 500);
       await graph.stop(deadline.signal);
       clearTimeout(timer);
-      await expect.poll(openHandles).toEqual(before);
+      await expect.poll(() => opened(before)).toEqual([]);
     });
 
     it('can be stopped twice, with a deadline that is over and without one', async () => {
@@ -246,6 +247,34 @@ describe('every processor', () => {
   });
 });
 
+describe('every receiver that asks', () => {
+  const asking = receivers.filter((d) => Object.hasOwn((d.config as AnySchema).properties ?? {}, 'targets'));
+  describe.each(named<ReceiverDefinition>(asking))('$name', ({ definition }) => {
+    it('goes on after its data was refused, and hands over what it asked for next', async () => {
+      const out = sink();
+      out.failWith(new RetryableError('the sending queue is full', { exhausted: true }));
+      const peer = await httpPeer('# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 3\n');
+      const config = resolve(definition.config, { targets: [`${peer.url}/metrics`], collection_interval: '1s' });
+      const { running, context } = await startAlone(definition, out, config);
+      const clock = context.clock as ManualClock;
+      const asked = async (times: number) => {
+        for (let i = 0; i < 500 && peer.requests() < times; i++) {
+          await clock.advance(100);
+          await new Promise((r) => setTimeout(r, 1));
+        }
+        expect(peer.requests()).toBeGreaterThanOrEqual(times);
+      };
+      await asked(2);
+      expect(out.batches).toEqual([]);
+      out.failWith(undefined);
+      await asked(peer.requests() + 2);
+      expect(out.points().length).toBeGreaterThan(0);
+      await running.stop(AbortSignal.abort());
+      await peer.close();
+    });
+  });
+});
+
 describe('every exporter that pushes', () => {
   const pushing = exporters.filter((d) => Object.hasOwn((d.config as AnySchema).properties ?? {}, 'retry_on_failure'));
   describe.each(named<ExporterDefinition>(pushing))('$name', ({ definition }) => {
@@ -257,7 +286,7 @@ describe('every exporter that pushes', () => {
       const peer = await httpPeer();
       const config = resolve(definition.config, { ...peerOf(peer.url), retry_on_failure: retry, ...more });
       const { running, context } = await startAlone(definition, sink(), config);
-      const clock = context.clock as ReturnType<typeof manualClock>;
+      const clock = context.clock as ManualClock;
       const stage = running as Stage;
       const signal = definition.signals[0]!;
       return { peer, stage, context, clock, batch: sample(signal) };

@@ -140,7 +140,7 @@ export function sample(signal: Signal): Batch {
 }
 
 /** An HTTP server that answers what a test says and counts what it is asked. */
-export async function httpPeer() {
+export async function httpPeer(body = '') {
   let status = 200;
   let requests = 0;
   let hold: Promise<void> | undefined;
@@ -152,7 +152,7 @@ export async function httpPeer() {
       requests++;
       wake();
       await hold;
-      response.writeHead(status).end();
+      response.writeHead(status, { 'content-type': 'text/plain; version=0.0.4' }).end(body);
     });
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
@@ -188,10 +188,15 @@ export async function httpPeer() {
   };
 }
 
-/** What keeps a process alive, but for the test runner's own: a multiset as text. */
-export function openHandles(): string[] {
-  return process
+/** Sockets, servers, watches and the like that are open now and are not in a list that was taken before. */
+export function opened(before: readonly string[]): string[] {
+  const open = process
     .getActiveResourcesInfo()
     .filter((name) => /TCP|UDP|Pipe|FSEvent|StatWatcher|FileHandle|HTTP|TLS|Signal|ChildProcess|Worker/.test(name))
     .sort();
+  for (const name of before) {
+    const at = open.indexOf(name);
+    if (at >= 0) open.splice(at, 1);
+  }
+  return open;
 }
