@@ -78,8 +78,8 @@ export function scrapeTarget(
 ): ScrapedTarget {
   const { clock, meter } = context;
   const log = context.log.with({ target: target.url });
-  const failures = meter.counter('scrape_failures', 'Scrapes that failed, by reason.');
-  const scrapes = meter.counter('scrapes', 'Scrapes that were tried.');
+  const failures = meter.counter('receiver_scrape_failures', 'Scrapes that failed, by reason.');
+  const scrapes = meter.counter('receiver_scrapes', 'Scrapes that were tried.');
   const client = getter({
     origin: target.origin,
     allow: (path) => options.allow(path, target.path),

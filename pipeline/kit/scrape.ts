@@ -43,10 +43,10 @@ export async function scrapeJobs(jobs: readonly ScrapeJob[], next: Consumer, con
     context.status(bad ? 'recoverable_error' : 'ok', some);
   };
 
-  context.meter.gauge('targets', 'Targets by whether the latest scrape worked.', () => count('up'), '{target}', {
+  context.meter.gauge('receiver_targets', 'Targets by whether the latest scrape worked.', () => count('up'), '{target}', {
     state: 'up',
   });
-  context.meter.gauge('targets', 'Targets by whether the latest scrape worked.', () => count('down'), '{target}', {
+  context.meter.gauge('receiver_targets', 'Targets by whether the latest scrape worked.', () => count('down'), '{target}', {
     state: 'down',
   });
   const count = (state: 'up' | 'down') =>
