@@ -143,6 +143,7 @@ export function sample(signal: Signal): Batch {
 export async function httpPeer(body = '') {
   let status = 200;
   let requests = 0;
+  let answered = 0;
   let hold: Promise<void> | undefined;
   let release = () => {};
   let wake = () => {};
@@ -152,13 +153,14 @@ export async function httpPeer(body = '') {
       requests++;
       wake();
       await hold;
-      response.writeHead(status, { 'content-type': 'text/plain; version=0.0.4' }).end(body);
+      response.writeHead(status, { 'content-type': 'text/plain; version=0.0.4' }).end(body, () => answered++);
     });
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: () => requests,
+    answered: () => answered,
     answer(next: number) {
       status = next;
     },
