@@ -2,9 +2,10 @@
 import { kindOf, SECTIONS } from '../config/checker.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatIssues } from '../config/report.ts';
+import { didYouMean } from '../config/suggest.ts';
 import type { AnyDefinition, Registry } from '../pipeline/component.ts';
 import { CONFIG_FLAGS, parseCommandLine } from './args.ts';
-import type { Command, CommandIo } from './command.ts';
+import { type Command, type CommandIo, UsageError } from './command.ts';
 import { wantsColour } from './validate.ts';
 
 /** For commands that describe a registry: the plug-ins of a config count too. */
@@ -13,12 +14,16 @@ export const PLUGIN_FLAGS = {
 } as const;
 
 const SPEC = {
-  usage: 'components [--json]',
-  description: 'Lists what a config can name: type, signals, stability and one line about each.',
+  usage: 'components [NAME…] [--json] [--catalog]',
+  description: `Lists what a config can name: type, signals, stability and one line about each. With --catalog: every metric
+that is known of engines, exporters and hosts, and the engine-neutral signal that it becomes.`,
   flags: {
     json: { description: 'As JSON, with the other spellings of each type.' },
+    catalog: { description: 'Lists metrics and signals; NAME is then a source, such as vllm or dcgm.' },
     ...PLUGIN_FLAGS,
   },
+  positional: 'NAME…',
+  examples: ['enginelight components', 'enginelight components --catalog vllm'],
 } as const;
 
 export const components: Command = async (args, io) => {
@@ -26,9 +31,44 @@ export const components: Command = async (args, io) => {
   if (!parsed) return 0;
   const registry = await registryOf(parsed.flags, io);
   if (!registry) return 1;
-  io.out(parsed.flags.json ? `${JSON.stringify(listing(registry), undefined, 2)}\n` : table(registry));
+  const { flags, positionals } = parsed;
+  if (flags.catalog) {
+    const { catalogText, rowsOf, sourceNames } = await import('./catalog-listing.ts');
+    checkNames(positionals, sourceNames(registry.catalog), 'source');
+    const rows = rowsOf(registry.catalog, positionals);
+    io.out(flags.json ? `${JSON.stringify(rows, undefined, 2)}\n` : catalogText(registry.catalog, rows));
+    return 0;
+  }
+  checkNames(
+    positionals,
+    SECTIONS.flatMap((section) => registry[section].flatMap(spellings)),
+    'component',
+  );
+  const wanted = positionals.length === 0 ? registry : only(registry, positionals);
+  io.out(flags.json ? `${JSON.stringify(listing(wanted), undefined, 2)}\n` : table(wanted));
   return 0;
 };
+
+const spellings = (definition: AnyDefinition): string[] => [definition.type, ...(definition.aliases ?? [])];
+
+function only(registry: Registry, types: readonly string[]): Registry {
+  const wanted = (definition: AnyDefinition) => spellings(definition).some((name) => types.includes(name));
+  return {
+    ...registry,
+    receivers: registry.receivers.filter(wanted),
+    processors: registry.processors.filter(wanted),
+    exporters: registry.exporters.filter(wanted),
+    extensions: registry.extensions.filter(wanted),
+  };
+}
+
+/** Wrong usage if one of the names is not there. */
+export function checkNames(names: readonly string[], known: readonly string[], what: string): void {
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    throw new UsageError(`there is no ${what} "${name}"${didYouMean(name, known)}`);
+  }
+}
 
 /** The built-in registry, or with the plug-ins of a config; undefined after saying what is wrong with them. */
 export async function registryOf(

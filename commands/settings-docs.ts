@@ -4,12 +4,11 @@ import { join } from 'node:path';
 import { kindOf, SECTIONS, type Section } from '../config/checker.ts';
 import type { AnySchema } from '../config/schema.ts';
 import { settingsTable, withSettings } from '../config/settings-table.ts';
-import { nearest } from '../config/suggest.ts';
 import type { AnyDefinition, Registry } from '../pipeline/component.ts';
 import { shutdownTimeout, telemetryOptions } from '../pipeline/telemetry-options.ts';
 import { parseCommandLine } from './args.ts';
-import { type Command, UsageError } from './command.ts';
-import { PLUGIN_FLAGS, registryOf } from './components.ts';
+import type { Command } from './command.ts';
+import { checkNames, PLUGIN_FLAGS, registryOf } from './components.ts';
 
 const SPEC = {
   usage: 'settings-docs [TYPE…]',
@@ -40,16 +39,11 @@ export const settingsDocs: Command = async (args, io) => {
   const all = SECTIONS.flatMap((section) =>
     (registry[section] as readonly AnyDefinition[]).map((definition) => ({ section, definition })),
   );
-  for (const type of parsed.positionals) {
-    if (all.some(({ definition }) => names(definition).includes(type))) continue;
-    const near = nearest(
-      type,
-      all.flatMap(({ definition }) => names(definition)),
-    );
-    throw new UsageError(
-      `there is no component of type "${type}"${near === undefined ? '' : `; did you mean ${near}?`}`,
-    );
-  }
+  checkNames(
+    parsed.positionals,
+    all.flatMap(({ definition }) => names(definition)),
+    'component',
+  );
   const wanted = all.filter(
     ({ definition }) =>
       parsed.positionals.length === 0 || names(definition).some((n) => parsed.positionals.includes(n)),

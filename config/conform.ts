@@ -55,8 +55,9 @@ function conformMap(node: Node, schema: AnySchema, out: Conformed, path: Path): 
     const known = Object.hasOwn(properties, key) ? properties[key] : undefined;
     if (known) {
       note(known, out, [...path, key]);
-      if (isOptionalSection(schema, key) && switchedOff(value, known)) continue;
-      const inner = isOptionalSection(schema, key) ? withoutSwitch(value, known) : value;
+      const switchable = isOptionalSection(schema, key) && known.properties !== undefined;
+      if (switchable && switchedOff(value, known)) continue;
+      const inner = switchable ? withoutSwitch(value, known) : value;
       const plain = conform(inner, known, out, [...path, key]);
       if (plain !== undefined) result[key] = plain;
     } else if (typeof schema.additionalProperties === 'object') {

@@ -111,7 +111,7 @@ function serviceSchema(registry: Registry): Json {
         minProperties: 1,
       },
       extensions: ids('extensions', 'Ids of extensions, in the order in which they start.'),
-      telemetry: translate(telemetryOptions as AnySchema),
+      telemetry: { ...translate(telemetryOptions as AnySchema), description: "The daemon's own log and metrics." },
       plugins: {
         type: ['array', 'null'],
         description: 'Modules that add components: paths relative to this file, or names of packages.',

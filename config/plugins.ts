@@ -210,7 +210,11 @@ function extend(registry: Registry, plugin: Plugin, folder: string): Registry {
       catalog = extendCatalog(catalog, entry, folder);
     } catch (failure) {
       const shown = typeof entry === 'string' ? ` "${entry}"` : '';
-      throw new PluginError(`adds the catalogue entry${shown}, which is not well formed: ${firstLine(failure)}`);
+      const [first, ...more] = (failure instanceof Error ? failure.message : String(failure)).split('\n');
+      throw new PluginError(
+        `adds the catalogue entry${shown}, which is not well formed: ${first}`,
+        more.length > 0 ? more.join('; ') : undefined,
+      );
     }
   }
   const detectors = [...(registry.detectors ?? []), ...(plugin.detectors ?? [])];

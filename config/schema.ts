@@ -41,6 +41,8 @@ type Doc<T> = {
   ignored?: string;
 };
 
+type SectionDoc = Pick<Doc<never>, 'description' | 'deprecated' | 'ignored'>;
+
 /** Text, number and so on as they are written in the file. */
 export const t = {
   string: (o: Doc<string> & { pattern?: string; minLength?: number }) => Type.String(o as object),
@@ -70,10 +72,10 @@ export const t = {
   map: <T extends TSchema>(values: T, o: Doc<Record<string, unknown>>): TUnsafe<Record<string, Static<T>>> =>
     Type.Unsafe<Record<string, Static<T>>>({ type: 'object', additionalProperties: values, ...o }),
   /** A section. Unknown keys are refused. Missing means all its defaults. */
-  section: <P extends Record<string, TSchema>>(properties: P, o: { description: string }): TObject<P> =>
+  section: <P extends Record<string, TSchema>>(properties: P, o: SectionDoc): TObject<P> =>
     Type.Object(properties, { additionalProperties: false, default: {}, ...o }),
   /** One element of a list or map, or an alternative of `oneOf`: like a section, but never filled in by itself. */
-  item: <P extends Record<string, TSchema>>(properties: P, o: { description: string }): TObject<P> =>
+  item: <P extends Record<string, TSchema>>(properties: P, o: SectionDoc): TObject<P> =>
     Type.Object(properties, { additionalProperties: false, ...o }),
   /** An option that may be left out; in code it is then absent. A section made optional is off unless written (null = on). */
   optional: <T extends TSchema>(schema: T) => Type.Optional(schema),

@@ -39,6 +39,7 @@ export function nearest(wrong: string, valid: readonly string[]): string | undef
   let bestScore = Number.POSITIVE_INFINITY;
   // Names from a file can be of any length; the quadratic part must not be.
   const name = wrong.slice(0, 100);
+  if (name === '') return undefined;
   for (const candidate of valid) {
     if (Math.abs(candidate.length - name.length) > 40) continue;
     const edits = distance(name, candidate);

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { components } from '../../commands/components.ts';
+import { loadCatalog } from '../../config/catalog.ts';
 import { runCommand } from '../kit/command.ts';
-import { folder } from '../kit/config.ts';
+import { folder, testRegistry } from '../kit/config.ts';
 
 describe('enginelight components', () => {
   test('lists every kind with its types, signals, stability and one line each', async () => {
@@ -36,6 +37,28 @@ extensions:
       stability: 'stable',
       summary: 'Sends OTLP over HTTP',
     });
+  });
+
+  test('shows only what is named, under either spelling', async () => {
+    const { out } = await runCommand(components, ['otlphttp', 'health_check']);
+    expect(out.match(/^ {2}\S+/gm)).toEqual(['  otlp_http', '  health_check']);
+    const wrong = await runCommand(components, ['otlp_htp']);
+    expect([wrong.code, wrong.err]).toEqual([2, 'there is no component "otlp_htp"; did you mean "otlp_http"?']);
+  });
+
+  test('--catalog shows what each metric of a source becomes', async () => {
+    const registry = { ...testRegistry, catalog: loadCatalog() };
+    const { code, out } = await runCommand(components, ['--catalog', 'vllm'], { registry });
+    expect(code).toBe(0);
+    expect(out).toMatch(/^vllm: vLLM, \d+ metric names, \d+ of them neutral signals\n/);
+    expect(out).toMatch(/vllm:num_requests_running +\S+ +gauge +\{request\} +-> inference\.requests\.running/);
+    expect(out).not.toMatch(/^sglang/m);
+    const json = await runCommand(components, ['--catalog', '--json'], { registry });
+    const rows = JSON.parse(json.out) as { source: string; metric: string; to?: string }[];
+    expect(rows.find((row) => row.metric === 'vllm:num_requests_running')?.to).toBe('inference.requests.running');
+    expect(new Set(rows.map((row) => row.source)).size).toBeGreaterThan(10);
+    const wrong = await runCommand(components, ['--catalog', 'vlm'], { registry });
+    expect([wrong.code, wrong.err]).toEqual([2, 'there is no source "vlm"; did you mean "vllm"?']);
   });
 
   test('the plug-ins of a config are listed too', async () => {

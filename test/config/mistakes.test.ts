@@ -367,6 +367,13 @@ service:
   });
 });
 
+describe('a component of the Collector that is something else here', () => {
+  test('is named with where it is', async () => {
+    const { result } = await load(`processors: { batch: }\n${VALID}`);
+    expect(result.mistakes[0]!.hint).toContain('sending_queue: { batch: {} }');
+  });
+});
+
 describe('a required setting whose variable is unset', () => {
   test('says which variable', async () => {
     const { mistakes, warnings } = await load(

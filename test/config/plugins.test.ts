@@ -66,6 +66,22 @@ describe('a plug-in', () => {
     expect(result.config!.registry.detectors).toEqual([{ id: 'x' }]);
   });
 
+  test('adds catalogue entries, as a file beside it or as an object', async () => {
+    const { result, mistakes } = await load(using('[./sub/p.mjs]').replace('mine', 'nop').replace('[mine]', '[nop]'), {
+      files: {
+        'sub/p.mjs': `export default { catalog: ['./mine.yaml', { name: 'other', kind: 'engine', metrics: [] }] };`,
+        'sub/mine.yaml': `name: mine
+kind: engine
+prefixes: [mine_]
+metrics:
+  - { from: mine_running, to: inference.requests.running, type: gauge, unit: '{request}', brief: running }
+`,
+      },
+    });
+    expect(mistakes).toEqual([]);
+    expect(result.config!.registry.catalog.sources.map((source) => source.name)).toEqual(['other', 'mine']);
+  });
+
   test('that was edited is loaded anew by the next load', async () => {
     const files = { 'p.mjs': GOOD.replace("'x'", "'one'") };
     const first = await load(using('[./p.mjs]'), { files });

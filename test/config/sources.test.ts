@@ -234,6 +234,11 @@ describe('values', () => {
     ['an optional section is off when left out', '{}', {}],
     ['an empty optional section is on with its defaults', '{ section: }', { section: { depth: 3 } }],
     ['enabled: false turns an optional section off', '{ section: { enabled: false, depth: 9 } }', {}],
+    [
+      'enabled is a key like any other in a map of the user',
+      '{ map: { enabled: true } }',
+      { map: { enabled: 'true' } },
+    ],
     ['enabled: true is allowed in an optional section', '{ section: { enabled: true } }', { section: { depth: 3 } }],
     ['an empty body means defaults', '', {}],
     ['a text with commas is a list', '{ list: "a,b, c" }', { list: ['a', 'b', 'c'] }],
