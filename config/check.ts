@@ -21,7 +21,17 @@ import { parseId } from './ids.ts';
 import { redact } from './redact.ts';
 import { type AnySchema, fillDefaults, resolve } from './schema.ts';
 import { didYouMean, nearest } from './suggest.ts';
-import { child, describeKind, type Entry, goType, isNull, type MapNode, type Node, type Path } from './tree.ts';
+import {
+  child,
+  describeKind,
+  type Entry,
+  goType,
+  isNull,
+  type MapNode,
+  type Node,
+  type Path,
+  valuePlace,
+} from './tree.ts';
 import type { Place, ResolvedComponent, ResolvedConfig } from './types.ts';
 
 const TOP_LEVEL = [...SECTIONS, 'service'];
@@ -300,6 +310,16 @@ function checkTelemetry(
       },
     );
   }
+  readers?.forEach(({ pull, periodic }, index) => {
+    const exporters = { ...pull?.exporter, ...periodic?.exporter };
+    if ((pull === undefined) !== (periodic === undefined) && Object.keys(exporters).length === 1) return;
+    report(
+      checker,
+      valuePlace(node ?? root, ['metrics', 'readers', index]),
+      [...path, 'metrics', 'readers', index],
+      'a reader is one of pull: { exporter: { prometheus: {} } } and periodic: { exporter: { otlp: {} } }',
+    );
+  });
   if (views !== undefined && level !== 'detailed') {
     const wanted =
       'service::telemetry::metrics::views can only be set when service::telemetry::metrics::level is detailed';

@@ -31,7 +31,7 @@ function duration(schema: AnySchema, value: string | number): string | undefined
     if (/^[+-]?\d+(\.\d*)?$/.test(text)) {
       return `time: missing unit in duration ${quote(text)}: write ${text}s for seconds, ${text}ms for milliseconds`;
     }
-    const unit = /^[+-]?\d+(?:\.\d*)?\s*([a-zµ]+)$/i.exec(text)?.[1];
+    const unit = /^[+-]?\d+(?:\.\d*)?([^\d.+-][^\d]*)/.exec(text)?.[1];
     const why = unit === undefined ? 'invalid duration' : `unknown unit ${quote(unit)} in duration`;
     return `time: ${why} ${quote(text)}: units are ns, us, ms, s, m, h, d, as in 1m30s`;
   }

@@ -48,7 +48,7 @@ export function nearest(wrong: string, valid: readonly string[]): string | undef
       const words = fold(candidate).split('_');
       const given = fold(name).split('_');
       const contained = given.every((w) => words.includes(w)) || words.every((w) => given.includes(w));
-      if (!contained || fold(name).length < 3) continue;
+      if (!contained || fold(name).length < 2) continue;
       score = 4 + edits / 100;
     }
     if (score < bestScore) {

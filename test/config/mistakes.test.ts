@@ -81,6 +81,11 @@ const CASES: [string, string, string][] = [
     `1:49: error: processors::memory_limiter::check_interval: error reading configuration for "memory_limiter": 'check_interval': time: unknown unit "sec" in duration "5sec"`,
   ],
   [
+    'a duration with a space',
+    `processors: { memory_limiter: { check_interval: 5 s } }\n${VALID}`,
+    `1:49: error: processors::memory_limiter::check_interval: error reading configuration for "memory_limiter": 'check_interval': time: unknown unit " s" in duration "5 s"`,
+  ],
+  [
     'a word that is not one of the valid ones',
     VALID.replace('nop:', 'otlp_http: { endpoint: "http://a", compression: gzp }').replace('[nop]', '[otlp_http]'),
     `4:51: error: exporters::otlp_http::compression: error reading configuration for "otlp_http": 'compression' has the unknown value "gzp"; did you mean "gzip"?`,
@@ -224,6 +229,11 @@ const CASES: [string, string, string][] = [
     'metrics without a reader',
     VALID.replace('service:\n', 'service:\n  telemetry: { metrics: { readers: [] } }\n'),
     '6:27: error: service::telemetry::metrics: collector telemetry metrics reader should exist when metric level is not none',
+  ],
+  [
+    'a reader of metrics that is neither pulled nor periodic',
+    VALID.replace('service:\n', 'service:\n  telemetry: { metrics: { readers: [ {} ] } }\n'),
+    '6:38: error: service::telemetry::metrics::readers::0: a reader is one of pull',
   ],
   [
     'views below detailed',
