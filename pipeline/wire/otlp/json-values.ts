@@ -163,6 +163,10 @@ function bytesOf(value: unknown): Uint8Array {
   return new Uint8Array(Buffer.from(value, 'base64'));
 }
 
+/** A list or map; some senders, and an official example, leave the object around the values out. */
+const valuesOf = (any: JsonObject, key: string): JsonObject =>
+  Array.isArray(any[key]) ? { values: any[key] } : objectAt(any, key)!;
+
 /** An AnyValue object; null for one with nothing set. */
 export function readJsonAny(any: JsonObject | undefined, depth: number): AnyValue {
   if (depth > MAX_DEPTH) fail(undefined, `values are nested more than ${MAX_DEPTH} deep`);
@@ -187,12 +191,11 @@ export function readJsonAny(any: JsonObject | undefined, depth: number): AnyValu
         return bytesOf(value);
       case 'arrayValue': {
         const items: AnyValue[] = [];
-        const array = objectAt(any, key)!;
-        eachAt(array, 'values', (element) => items.push(readJsonAny(element, depth + 1)));
+        eachAt(valuesOf(any, key), 'values', (element) => items.push(readJsonAny(element, depth + 1)));
         return items;
       }
       case 'kvlistValue':
-        return new KeyValues(readJsonAttributes(objectAt(any, key)!, 'values', depth + 1));
+        return new KeyValues(readJsonAttributes(valuesOf(any, key), 'values', depth + 1));
     }
   }
   return null;

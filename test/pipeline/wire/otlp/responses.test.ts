@@ -56,7 +56,7 @@ test('the bytes of a status with a RetryInfo are those of google.rpc', () => {
   const type = Buffer.from('type.googleapis.com/google.rpc.RetryInfo').toString('hex');
   const duration = '0a08' + '0801' + '1080cab5ee01';
   const any = `0a28${type}120a${duration}`;
-  const expected = `0808` + `12016d` + `1a${(any.length / 2).toString(16)}${any}`;
+  const expected = `080812016d1a${(any.length / 2).toString(16)}${any}`;
   expect(Buffer.from(encodeStatus({ code: 8, message: 'm', retryAfterMs: 1500 }, 'protobuf')).toString('hex')).toBe(
     expected,
   );
