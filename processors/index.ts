@@ -1,5 +1,6 @@
 /** Every processor that a config file can name, in the order `enginelight components` shows them. */
 import type { ProcessorDefinition } from '../pipeline/component.ts';
+import { bottleneck } from './bottleneck/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
-export const processors: readonly ProcessorDefinition<any>[] = [];
+export const processors: readonly ProcessorDefinition<any>[] = [bottleneck];

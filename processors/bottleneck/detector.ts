@@ -34,8 +34,8 @@ export interface Detector<P extends Parameters = Parameters> {
   /** A symptom that may head a report when nothing that could cause it is seen (a sizing or configuration cause). */
   readonly canBeRoot?: boolean;
   readonly family: Family;
-  /** The kind of entity it judges, one verdict each. */
-  readonly scope: EntityKind;
+  /** The kinds of entities it judges, one verdict each. */
+  readonly scope: EntityKind | readonly EntityKind[];
   /** `fast`: every 5 s, for hooks and GPU samples; `slow`: every 15 s. */
   readonly pace: 'fast' | 'slow';
   /** One sentence: what is wrong when it fires. */
@@ -112,3 +112,7 @@ export interface Verdict {
   readonly intensity: number;
   onset?(): Onset | undefined;
 }
+
+/** The scope as a list. */
+export const scopesOf = (detector: AnyDetector): readonly EntityKind[] =>
+  typeof detector.scope === 'string' ? [detector.scope] : detector.scope;

@@ -184,14 +184,22 @@ export function createImpacts(world: World): Impacts {
         .related(entity, 'replica')
         .filter((r) => r.confidence >= 0.8 && entity.kind !== 'service' && entity.kind !== 'pool')
         .flatMap((r) => instances.get(r.entity) ?? []);
-      const latency = Math.max(s?.loss ?? 0, ...own.map((i) => i.loss));
-      const halted = own.some((i) => i.stopped) || (s?.stopped ?? false);
+      // What sits on one replica is weighed by that replica; the service's pain may have another cause.
+      const ownKnown = own.some((i) => i.known);
+      const latency = ownKnown ? Math.max(...own.map((i) => i.loss)) : (s?.loss ?? 0);
+      const halted = own.length > 0 ? own.some((i) => i.stopped) : (s?.stopped ?? false);
+      const known = ownKnown || (s?.known ?? false);
       return {
         impact: {
-          ...(s?.known || own.some((i) => i.known) ? { latency } : {}),
-          ...(s ? { capacity: s.capacity, burn: s.burn } : {}),
+          ...(known ? { latency } : {}),
+          ...(s
+            ? {
+                capacity: ownKnown && latency === 0 && !halted ? 0 : s.capacity,
+                burn: ownKnown && latency === 0 ? 0 : s.burn,
+              }
+            : {}),
         },
-        known: (s?.known ?? false) || own.some((i) => i.known),
+        known,
         stopped: halted,
         service: s,
       };

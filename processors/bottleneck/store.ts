@@ -58,6 +58,8 @@ export interface Store {
   readonly refused: number;
   /** Names of all signals that passed, wanted or not (at most 2,000). */
   readonly seen: ReadonlySet<string>;
+  /** Whether any entity has (or had) a channel of this signal. */
+  has(signal: string): boolean;
   ingest(points: readonly Point[], now: number): void;
   of(entity: Entity): EntityState | undefined;
   /** Forgets entities without a sample since `before`. */
@@ -94,6 +96,7 @@ export function createStore(
   const slots = new WeakMap<Series, Slot | null>();
   const states = new Map<string, EntityState>();
   const seen = new Set<string>();
+  const present = new Set<string>();
   let channels = 0;
   let notNumbers = 0;
   let refused = 0;
@@ -183,6 +186,7 @@ export function createStore(
         return null;
       }
       channels++;
+      present.add(signal);
       channel = {
         signal,
         attributes,
@@ -295,6 +299,7 @@ export function createStore(
       return refused;
     },
     seen,
+    has: (signal) => present.has(signal),
     ingest(points, now) {
       for (let i = 0; i < points.length; i++) {
         const p = points[i]!;

@@ -87,6 +87,8 @@ export interface View<P> {
   histogram(signal: string, where?: Filter): HistogramReading | undefined;
   /** Values of an attribute that channels of a signal carry: the reasons of a throttle, the endpoints of a router. */
   values(signal: string, attribute: string): readonly string[];
+  /** Every channel of the entity, whatever the signal. */
+  channels(): readonly Channel[];
   /** The same, looking at another entity. */
   on(entity: Entity): View<P>;
   /** Related entities of a kind. Using a weak relation costs the verdict a grade. */
@@ -207,6 +209,7 @@ function viewOf<P>(
         }
       return [...out];
     },
+    channels: () => states.flatMap((s) => (s ? [...s.signals.values()].flat() : [])),
     on: (other) => createView<P>(world, detector, other, weakness),
     related(kind) {
       const found = topology.related(entity, kind);

@@ -1,0 +1,47 @@
+/** Every detector, in the order in which the documentation shows them. */
+import type { AnyDetector } from '../detector.ts';
+import admissionLimited from './admission-limited.ts';
+import clockAnomaly from './clock-anomaly.ts';
+import collectiveStall from './collective-stall.ts';
+import engineStall from './engine-stall.ts';
+import gpuHwFault from './gpu-hw-fault.ts';
+import hostBound from './host-bound.ts';
+import kvSaturation from './kv-saturation.ts';
+import kvTransferBound from './kv-transfer-bound.ts';
+import offeredLoadSurge from './offered-load-surge.ts';
+import powerThrottle from './power-throttle.ts';
+import preemptionThrash from './preemption-thrash.ts';
+import prefillBound from './prefill-bound.ts';
+import prefixCacheCollapse from './prefix-cache-collapse.ts';
+import queueSaturation from './queue-saturation.ts';
+import replicaOutlier from './replica-outlier.ts';
+import replicaUnavailable from './replica-unavailable.ts';
+import routerImbalance from './router-imbalance.ts';
+import sloBurn from './slo-burn.ts';
+import telemetryUntrustworthy from './telemetry-untrustworthy.ts';
+import thermalThrottle from './thermal-throttle.ts';
+import tpStraggler from './tp-straggler.ts';
+
+export const detectors: readonly AnyDetector[] = [
+  kvSaturation,
+  preemptionThrash,
+  queueSaturation,
+  admissionLimited,
+  offeredLoadSurge,
+  prefillBound,
+  hostBound,
+  prefixCacheCollapse,
+  tpStraggler,
+  collectiveStall,
+  kvTransferBound,
+  routerImbalance,
+  replicaOutlier,
+  replicaUnavailable,
+  thermalThrottle,
+  powerThrottle,
+  clockAnomaly,
+  gpuHwFault,
+  engineStall,
+  sloBurn,
+  telemetryUntrustworthy,
+];

@@ -1,0 +1,143 @@
+import { t } from '../../../config/schema.ts';
+import { defineDetector } from '../detector.ts';
+import { BRAKE, busy, clockLoss, gpuWords, MHz, POWER, percent, THERMAL, throttled } from '../readings.ts';
+
+export default defineDetector({
+  id: 'power-throttle',
+  class: 'root',
+  family: 'hardware',
+  scope: 'gpu',
+  pace: 'fast',
+  meaning: 'A GPU lowers its clock because it may not draw more power.',
+  rule: 'power brake at all; or power limit < limit_ratio × default, or power reason ≥ share of time, each with clock ≤ clock_ratio × reference while utilisation ≥ load',
+  signals: [
+    'hw.gpu.throttle',
+    'hw.gpu.clock',
+    'hw.gpu.utilization',
+    'hw.gpu.sm_active',
+    'hw.power',
+    'hw.gpu.power.limit',
+    'hw.gpu.power.limit.default',
+    'hw.temperature',
+  ],
+  needs: [
+    { grade: 'B', signals: ['hw.gpu.throttle', 'hw.gpu.clock'] },
+    { grade: 'C', signals: ['hw.power', 'hw.gpu.clock'] },
+  ],
+  enable:
+    'Run the nvidia_gpu or amd_gpu receiver, or add the clock-event and violation fields to dcgm-exporter’s field list.',
+  params: {
+    brake: t.number({
+      description: 'Share of time with the hardware power brake that is too much.',
+      default: 0.02,
+      minimum: 0,
+      maximum: 1,
+    }),
+    share: t.number({
+      description: 'Least share of time with a power reason, beside a lost clock.',
+      default: 0.3,
+      minimum: 0,
+      maximum: 1,
+    }),
+    clock_ratio: t.number({
+      description: 'Clock over its reference at which it counts as lost.',
+      default: 0.92,
+      minimum: 0,
+      maximum: 1,
+    }),
+    limit_ratio: t.number({
+      description: 'Power limit over its default at which the limit counts as lowered.',
+      default: 0.95,
+      minimum: 0,
+      maximum: 1,
+    }),
+    load: t.number({
+      description: 'Utilisation from which the clock means something.',
+      default: 0.3,
+      minimum: 0,
+      maximum: 1,
+    }),
+    power_ratio: t.number({
+      description: 'Power over the peers’ at which it counts as capped where no reasons are told.',
+      default: 0.85,
+      minimum: 0,
+      maximum: 1,
+    }),
+  },
+  not: ['the power reason alone: normal for a GPU that works at its TDP', 'a thermal reason'],
+  remedies: ['G2', 'T1'],
+  wouldChangeMyMind: 'The limit is the default and the peers have the same clock at the same load.',
+  evaluate(view) {
+    const p = view.params;
+    const util = busy(view, view.wf);
+    const where = gpuWords(view);
+    const loss = clockLoss(view, 30_000) ?? clockLoss(view, view.wf);
+    const slow = loss ? `core clock ${MHz(loss.hertz)} of ${MHz(loss.reference)}` : 'core clock unknown';
+    const brake = throttled(view, BRAKE, view.wf)?.share;
+    if (brake && brake.value >= p.brake) {
+      return view.judge({
+        all: [view.atLeast('hw.gpu.throttle', brake, p.brake)],
+        support: [loss ? view.atMost('hw.gpu.clock', loss.ratio, p.clock_ratio) : undefined],
+        grade: 'B',
+        tags: ['brake'],
+        severity: 'critical',
+        intensity: brake.value,
+        summary: `${where}: hardware power brake ${percent(brake.value)} of the time, ${slow}.`,
+      });
+    }
+    if (util && util.value < p.load * 0.5) return view.clear();
+    if (!loss) return view.hold();
+    const under = util ? [view.atLeast('hw.gpu.utilization', util, p.load)] : [];
+    const power = throttled(view, POWER, view.wf)?.share;
+    const thermal = throttled(view, THERMAL, view.wf)?.share;
+    const limit = view.gauge('hw.gpu.power.limit')?.last();
+    const normal = view.gauge('hw.gpu.power.limit.default')?.last();
+    const lowered =
+      limit && normal && normal.value > 0
+        ? view.atMost('hw.gpu.power.limit', limit.value / normal.value, p.limit_ratio, 'limit / default')
+        : undefined;
+    const lost = view.atMost('hw.gpu.clock', loss.ratio, p.clock_ratio, `of ${loss.by}`);
+    const counter = [
+      view.counterEvidence(
+        'a thermal reason',
+        thermal ? thermal.value >= 0.05 : undefined,
+        `${percent(thermal?.value ?? 0)} of the time`,
+      ),
+    ];
+    const watts = view.gauge('hw.power')?.mean(view.wf);
+    const drawn = watts ? ` drawing ${Math.round(watts.value)} W` : '';
+    if (power || lowered) {
+      return view.judge({
+        all: [lost, ...under],
+        any: [...(power ? [view.atLeast('hw.gpu.throttle', power, p.share)] : []), ...(lowered ? [lowered] : [])],
+        counter,
+        grade: 'B',
+        tags: lowered?.holds ? ['limit-lowered'] : [],
+        intensity: Math.max(0, 1 - loss.ratio.value),
+        sizes:
+          lowered?.holds && normal
+            ? { G2: { size: `back to ${Math.round(normal.value)} W from ${Math.round(limit!.value)} W` } }
+            : {},
+        summary: `${where}: ${slow}${drawn}, held down by its power limit${lowered?.holds ? ` (${Math.round(limit!.value)} of ${Math.round(normal!.value)} W)` : ''}.`,
+      });
+    }
+    if (view.has('hw.gpu.throttle') || !watts) return view.clear();
+    const peer = view.peer('power', (v) => v.gauge('hw.power')?.mean(view.wf)?.value);
+    if (!peer || peer.median <= 0) return view.hold();
+    const temperature = view.gauge('hw.temperature')?.mean(view.wf);
+    return view.judge({
+      all: [lost, view.atMost('hw.power', watts.value / peer.median, p.power_ratio, 'power / peers'), ...under],
+      counter: [
+        ...counter,
+        view.counterEvidence(
+          'the GPU is hot',
+          temperature ? temperature.value >= 84 : undefined,
+          `${Math.round(temperature?.value ?? 0)} °C`,
+        ),
+      ],
+      grade: 'C',
+      intensity: Math.max(0, 1 - loss.ratio.value),
+      summary: `${where}: ${slow}${drawn} where its peers draw ${Math.round(peer.median)} W.`,
+    });
+  },
+});

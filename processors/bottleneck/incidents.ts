@@ -1,0 +1,418 @@
+/**
+ * From findings to incidents: components of the cause graph, followed over time. An incident keeps its id while its findings
+ * do, says its roots with paths and probabilities, and names what it cannot decide or cannot see.
+ */
+import { type Entity, WEAK } from '../../pipeline/kit/topology.ts';
+import {
+  entityWords,
+  type Incident,
+  isoTime,
+  type PathStep,
+  type Remedy,
+  type RootCause,
+  type Severity,
+  type SloKind,
+} from '../../pipeline/kit/verdict.ts';
+import { sharedAncestor } from './ancestors.ts';
+import { FEEDBACK, SEPARATES } from './causes.ts';
+import { type AnyDetector, scopesOf } from './detector.ts';
+import { type ExplainContext, type Explanation, edgesTo, type Sight, targets } from './explain.ts';
+import type { Span } from './history.ts';
+import type { Impacts } from './impact.ts';
+import type { Active } from './machine.ts';
+import { type Candidate, components, EXPLAINED, rank } from './rank.ts';
+import { remediesFor } from './remedies.ts';
+import type { World } from './view.ts';
+
+export interface IncidentChange {
+  readonly incident: Incident;
+  readonly to: 'opened' | 'changed' | 'resolved';
+}
+
+export interface IncidentTracker {
+  /** Recomputes from the firing findings. */
+  update(active: readonly Active[], now: number): readonly IncidentChange[];
+  /** When the service was (or is) in an incident: not to be learned from. */
+  frozen(service: string): readonly Span[];
+  readonly open: number;
+}
+
+export interface IncidentOptions {
+  /** How long symptoms wait for a cause to show before the incident is opened without one. */
+  readonly waitMs: number;
+  /** Findings considered at once; the most severe first. */
+  readonly limit: number;
+}
+
+const MEMBER_KEEP_MS = 300_000;
+const MAX_FREEZE_MS = 7_200_000;
+const REEMIT_MS = 300_000;
+const RANK: Record<Severity, number> = { info: 0, warning: 1, critical: 2 };
+
+interface Tracked {
+  readonly id: string;
+  readonly service: string;
+  readonly openedAt: number;
+  detectedAt: number;
+  members: Map<string, Active>;
+  startedAt: number;
+  before: number | null;
+  during: number | null;
+  slo: SloKind;
+  severity: Severity;
+  emitted: string;
+  emittedAt: number;
+  announced: boolean;
+  last: Incident | undefined;
+  freeze: Span;
+}
+
+/** What nobody sees: the score of "something else", against which even a single candidate must hold its own. */
+const OTHER = { confidence: -0.85, perWeight: 1.1 };
+
+export function createIncidents(
+  world: World,
+  impacts: Impacts,
+  detectors: ReadonlyMap<string, AnyDetector>,
+  sight: (detector: string, entity: Entity) => Sight,
+  missingFor: (detector: string, entity: Entity) => readonly string[],
+  options: IncidentOptions,
+): IncidentTracker {
+  const open = new Map<string, Tracked>();
+  const frozen = new Map<string, Span[]>();
+  const recent = new Map<string, { finding: Active; until: number }>();
+  let serial = 0;
+
+  const scopes = (id: string) => {
+    const detector = detectors.get(id);
+    return detector ? scopesOf(detector) : [];
+  };
+
+  function contextOf(findings: readonly Active[], now: number): ExplainContext {
+    return { topology: world.topology, findings, now, scopes, sight };
+  }
+
+  /** Entities of single parts cannot explain what began everywhere at once. */
+  function forbiddenIn(component: readonly Active[]): ((f: Active) => boolean) | undefined {
+    const outliers = component.filter((f) => f.entity.kind === 'replica' && f.detector.class === 'symptom');
+    const replicas = new Set(outliers.map((f) => f.entity));
+    const one = outliers[0]?.entity;
+    if (!one || replicas.size < 3) return undefined;
+    const cohort = [one, ...world.topology.peers(one)];
+    if (cohort.length < 3 || replicas.size / cohort.length < 0.7) return undefined;
+    const onsets = outliers.map((f) => f.onset.by).sort((a, b) => a - b);
+    const middle = onsets[onsets.length >> 1]!;
+    const together = outliers.filter((f) => Math.abs(f.onset.by - middle) <= 45_000);
+    if (new Set(together.map((f) => f.entity)).size / cohort.length < 0.7) return undefined;
+    return (f) => {
+      if (!['gpu', 'rank', 'group', 'nic', 'link', 'replica'].includes(f.entity.kind)) return false;
+      const reach = world.topology.related(f.entity, 'replica').filter((r) => r.confidence >= WEAK);
+      // The same fault on every replica is a common cause seen in many places, not a single part's.
+      const same = component.filter((g) => g.detector.id === f.detector.id).length;
+      return reach.length / cohort.length < 0.7 && same / cohort.length < 0.5;
+    };
+  }
+
+  const serviceOf = (component: readonly Active[]): string => {
+    for (const f of component) {
+      const service = world.topology.related(f.entity, 'service').find((r) => r.confidence >= WEAK);
+      if (service) return service.entity.id;
+    }
+    return world.topology.related(component[0]!.entity, 'service')[0]?.entity.id ?? 'unknown_service';
+  };
+
+  const worstOf = (findings: readonly Active[]): Severity =>
+    findings.reduce<Severity>((a, f) => (RANK[f.severity] > RANK[a] ? f.severity : a), 'info');
+
+  const step = (detector: string, entity: Entity): PathStep => ({ detector, entity: world.name(entity) });
+
+  /** The path worth showing: to the user's pain if it reaches it, else to the strongest effect. */
+  function pathOf(c: Candidate): PathStep[] {
+    let best: Explanation | undefined;
+    let weight = -1;
+    for (const [f, e] of c.explains) {
+      if (f === c.finding || e.strength < 0.05) continue;
+      const w = (f.detector.id === 'slo-burn' ? 10 : RANK[f.severity]) + e.strength;
+      if (w > weight) {
+        weight = w;
+        best = e;
+      }
+    }
+    return (best?.path ?? [{ detector: c.finding.detector.id, entity: c.finding.entity }]).map((h) =>
+      step(h.detector, h.entity),
+    );
+  }
+
+  function rootOf(c: Candidate, probability: number): RootCause {
+    return {
+      detector: c.finding.detector.id,
+      entity: world.name(c.finding.entity),
+      probability: Math.round(probability * 1000) / 1000,
+      grade: c.finding.grade,
+      finding: c.finding.id,
+      path: pathOf(c),
+      ...(c.absent.length > 0 ? { note: `expected and not seen: ${c.absent.join(', ')}` } : {}),
+    };
+  }
+
+  /** Unseen parents of a symptom that had to head the report. */
+  function hypotheses(head: Active): Incident['hypotheses'] {
+    const out = new Map<string, readonly string[]>();
+    for (const edge of edgesTo(head.detector.id)) {
+      const detector = detectors.get(edge.from);
+      if (!detector || detector.class === 'symptom' || out.has(edge.from)) continue;
+      const candidates = scopes(edge.from).flatMap((kind) => world.topology.related(head.entity, kind));
+      const missing = new Set<string>();
+      for (const { entity } of candidates) {
+        if (
+          targets(world.topology, edge, entity, scopes(edge.to)).has(head.entity) &&
+          sight(edge.from, entity) !== 'clear'
+        ) {
+          for (const m of missingFor(edge.from, entity)) missing.add(m);
+        }
+      }
+      if (candidates.length === 0) for (const m of detector.needs.at(-1)?.signals ?? []) missing.add(m);
+      if (missing.size > 0) out.set(edge.from, [...missing].slice(0, 8));
+    }
+    return [...out].slice(0, 8).map(([detector, missing]) => ({ detector, missing }));
+  }
+
+  function ambiguity(
+    roots: readonly Candidate[],
+    candidates: readonly Candidate[],
+    p: ReadonlyMap<Candidate, number>,
+  ): string | null {
+    const first = roots[0]!;
+    const second = candidates.find((c) => !roots.includes(c));
+    if (!second) return null;
+    const a = p.get(first)!;
+    const b = p.get(second)!;
+    if (first.score - second.score >= 1 && a >= 0.5) return null;
+    if (b < 0.15) return null;
+    const ids = [first.finding.detector.id, second.finding.detector.id];
+    const known = SEPARATES.find((s) => ids.includes(s.pair[0]) && ids.includes(s.pair[1]));
+    const look =
+      known?.look ?? `${first.finding.detector.wouldChangeMyMind} ${second.finding.detector.wouldChangeMyMind}`;
+    return `${ids[0]} on ${entityWords(world.name(first.finding.entity))} or ${ids[1]} on ${entityWords(world.name(second.finding.entity))}; to separate them, look at ${look}`;
+  }
+
+  function metastable(component: readonly Active[], root: Active, now: number): string | null {
+    if (root.state !== 'resolved' || now - root.endedAt < 60_000) return null;
+    const firing = new Set(component.filter((f) => f.state === 'firing').map((f) => f.detector.id));
+    const loop = FEEDBACK.find((f) => firing.has(f.from) && firing.has(f.to));
+    return loop ? `${root.detector.id} is over, but ${loop.words}` : null;
+  }
+
+  function build(t: Tracked, component: readonly Active[], now: number, resolved: boolean): Incident {
+    const context = { ...contextOf(component, now), forbidden: forbiddenIn(component) };
+    const ranking = rank(component, context);
+    const roots = ranking.roots.length > 0 ? ranking.roots : ranking.candidates.slice(0, 1);
+    const head = roots[0]!;
+    const weight = component.reduce(
+      (sum, f) => sum + (f.detector.id === 'slo-burn' ? 2 : RANK[f.severity] * 0.5 + 0.5),
+      0,
+    );
+    const other = OTHER.confidence + Math.log(0.1) + OTHER.perWeight * weight;
+    const top = Math.max(other, ...ranking.candidates.map((c) => c.score));
+    const total = Math.exp(other - top) + ranking.candidates.reduce((sum, c) => sum + Math.exp(c.score - top), 0);
+    const probabilities = new Map(
+      ranking.candidates.map((c) => {
+        const share = Math.exp(c.score - top) / total;
+        const certain = 0.4 + 0.6 * c.finding.confidence;
+        const cap = c.finding.detector.class === 'symptom' ? 0.6 : 1;
+        return [c, Math.min(cap, share * certain)];
+      }),
+    );
+    const p = (c: Candidate) => probabilities.get(c) ?? 0;
+    const explained = new Set(
+      roots.flatMap((r) => [...r.explains].filter(([, e]) => e.strength >= EXPLAINED).map(([f]) => f)),
+    );
+    const symptoms = component.filter((f) => explained.has(f) && !roots.some((r) => r.finding === f));
+    const contexts = component.filter((f) => f.detector.class === 'context' && !roots.some((r) => r.finding === f));
+    const service = world.topology.get('service', t.service);
+    const impact = service ? impacts.service(service) : undefined;
+    if (impact && !resolved) {
+      const burning = component.find((f) => f.detector.id === 'slo-burn');
+      const tagged = burning?.verdict?.tags.find((x) => x.startsWith('slo:'))?.slice(4) as SloKind | undefined;
+      const slo = tagged ?? impact.worst;
+      const now_ = impact.latencies.find((l) => l.kind === slo);
+      if (now_ && (t.slo !== slo || t.during === null || now_.now > t.during)) {
+        t.slo = slo;
+        t.before = now_.before ?? t.before;
+        t.during = now_.now;
+      } else if (t.during === null) t.slo = slo;
+    }
+    const affected = [...new Set(component.filter((f) => f.entity.kind === 'replica').map((f) => f.entity))];
+    const shared =
+      affected.length >= 2 ? sharedAncestor(world.topology, affected, world.topology.all('replica')) : undefined;
+    const replica = world.topology.related(head.finding.entity, 'replica')[0]?.entity;
+    const engine = (replica ?? world.topology.all('replica')[0])?.attributes['engine'];
+    const remedies: Remedy[] = roots.flatMap((r) =>
+      remediesFor(
+        r.finding.detector.remedies,
+        typeof engine === 'string' ? engine : undefined,
+        r.finding.verdict?.sizes,
+      ),
+    );
+    const path = pathOf(head);
+    const symptomHead = head.finding.detector.class === 'symptom';
+    const quality: string[] = [];
+    if (component.some((f) => f.detector.id === 'telemetry-untrustworthy'))
+      quality.push('some telemetry of this service cannot be trusted');
+    if (head.finding.verdict && head.finding.verdict.defects > 0)
+      quality.push('the root was judged through weak joins, resets or gaps');
+    const summary = `${head.finding.verdict?.summary ?? head.finding.detector.meaning}${path.length > 1 ? ` Path: ${path.map((s) => s.detector).join(' → ')}.` : ''}`;
+    t.severity = RANK[worstOf(component)] > RANK[t.severity] ? worstOf(component) : t.severity;
+    return {
+      id: t.id,
+      service: t.service,
+      severity: t.severity,
+      state: resolved ? 'resolved' : 'open',
+      summary,
+      impact: {
+        started_at: isoTime(t.startedAt),
+        ended_at: resolved ? isoTime(Math.max(...component.map((f) => f.lastTrue))) : null,
+        slo: t.slo,
+        before: t.before,
+        during: t.during,
+        unit: t.slo === 'availability' || t.slo === 'throughput' ? '1' : 's',
+      },
+      detected_at: isoTime(t.detectedAt),
+      root: rootOf(head, p(head)),
+      roots: roots.map((r) => rootOf(r, p(r))),
+      candidates: [...roots.slice(1), ...ranking.candidates.filter((c) => !roots.includes(c))]
+        .slice(0, 5)
+        .map((c) => rootOf(c, p(c))),
+      path,
+      symptoms: symptoms.map((f) => f.id),
+      contexts: contexts.map((f) => f.id),
+      ambiguous: ambiguity(roots, ranking.candidates, probabilities),
+      hypotheses: symptomHead ? hypotheses(head.finding) : [],
+      shared: shared ? { attribute: shared.attribute, value: shared.value, p: shared.p } : null,
+      metastable: metastable(component, head.finding, now),
+      remedies,
+      quality,
+    };
+  }
+
+  /** Whether a component is worth an incident: somebody suffers, or something is broken. */
+  function matters(component: readonly Active[]): boolean {
+    return component.some(
+      (f) => f.state === 'firing' && f.severity !== 'info' && f.detector.id !== 'telemetry-untrustworthy',
+    );
+  }
+
+  function print(i: Incident): string {
+    const round = (x: number) => Math.round(x * 10);
+    return `${i.state}|${i.severity}|${i.roots.map((r) => `${r.detector}@${r.entity.id}${round(r.probability)}`).join()}|${i.ambiguous === null}|${i.path.length}`;
+  }
+
+  return {
+    get open() {
+      return open.size;
+    },
+    frozen: (service) => frozen.get(service) ?? [],
+    update(active, now) {
+      const out: IncidentChange[] = [];
+      for (const f of active) {
+        if (f.state === 'firing' && !f.observed) recent.set(f.id, { finding: f, until: now + MEMBER_KEEP_MS });
+      }
+      const members = new Set([...open.values()].flatMap((t) => [...t.members.keys()]));
+      const findings: Active[] = [];
+      for (const [id, r] of recent) {
+        if (r.finding.state === 'firing') findings.push(r.finding);
+        else if (r.until >= now && members.has(id)) findings.push(r.finding);
+        else if (r.until < now) recent.delete(id);
+      }
+      findings.sort(
+        (a, b) => RANK[b.severity] - RANK[a.severity] || b.confidence - a.confidence || (a.id < b.id ? -1 : 1),
+      );
+      const considered = findings.slice(0, options.limit);
+      const seen = new Set<Tracked>();
+      for (const component of components(considered, contextOf(considered, now))) {
+        const overlapping = [...open.values()]
+          .map((t) => ({ t, n: component.filter((f) => t.members.has(f.id)).length }))
+          .filter((o) => o.n > 0 && !seen.has(o.t))
+          .sort((a, b) => b.n - a.n || a.t.openedAt - b.t.openedAt);
+        let t = overlapping[0]?.t;
+        if (!t) {
+          if (!matters(component)) continue;
+          const service = serviceOf(component);
+          const startedAt = Math.min(...component.map((f) => f.onset.by));
+          t = {
+            id: `inc-${Math.round(startedAt / 1000).toString(36)}-${(serial++).toString(36)}`,
+            service,
+            openedAt: now,
+            detectedAt: now,
+            members: new Map(),
+            startedAt,
+            before: null,
+            during: null,
+            slo: 'ttft',
+            severity: 'info',
+            emitted: '',
+            emittedAt: 0,
+            announced: false,
+            last: undefined,
+            freeze: { from: startedAt - 60_000, until: Number.POSITIVE_INFINITY },
+          };
+          open.set(t.id, t);
+          const spans = frozen.get(service) ?? [];
+          spans.push(t.freeze);
+          if (spans.length > 64) spans.shift();
+          frozen.set(service, spans);
+        }
+        for (const { t: other } of overlapping.slice(1)) {
+          // Two incidents turned out to be one: the one with more members goes on.
+          for (const [id, f] of other.members) t.members.set(id, f);
+          t.startedAt = Math.min(t.startedAt, other.startedAt);
+          t.detectedAt = Math.min(t.detectedAt, other.detectedAt);
+          t.announced ||= other.announced;
+          other.freeze.until = now;
+          open.delete(other.id);
+          if (other.announced && other.last)
+            out.push({
+              incident: { ...other.last, state: 'resolved', summary: `Part of ${t.id}. ${other.last.summary}` },
+              to: 'resolved',
+            });
+        }
+        seen.add(t);
+        for (const f of component) t.members.set(f.id, f);
+        t.startedAt = Math.min(
+          t.startedAt,
+          ...component.filter((f) => f.detector.class !== 'context').map((f) => f.onset.by),
+        );
+        const incident = build(t, component, now, false);
+        const rootless = detectors.get(incident.root.detector)?.class === 'symptom';
+        if (!t.announced && rootless && now - t.openedAt < options.waitMs) continue;
+        const text = print(incident);
+        if (!t.announced) {
+          t.announced = true;
+          t.detectedAt = now;
+          out.push({ incident: { ...incident, detected_at: isoTime(now) }, to: 'opened' });
+        } else if (text !== t.emitted || now - t.emittedAt >= REEMIT_MS) out.push({ incident, to: 'changed' });
+        else {
+          t.last = incident;
+          continue;
+        }
+        t.emitted = text;
+        t.emittedAt = now;
+        t.last = incident;
+      }
+      for (const [id, t] of open) {
+        const firing = [...t.members.values()].some((f) => f.state === 'firing');
+        if (now - t.freeze.from > MAX_FREEZE_MS && t.freeze.until === Number.POSITIVE_INFINITY) t.freeze.until = now;
+        if (firing) continue;
+        open.delete(id);
+        t.freeze.until = Math.min(t.freeze.until, now);
+        if (!t.announced || !t.last) continue;
+        const ended = Math.max(...[...t.members.values()].map((f) => f.lastTrue));
+        out.push({
+          incident: { ...t.last, state: 'resolved', impact: { ...t.last.impact, ended_at: isoTime(ended) } },
+          to: 'resolved',
+        });
+      }
+      return out;
+    },
+  };
+}
