@@ -3,10 +3,12 @@ import type { ExporterDefinition } from '../pipeline/component.ts';
 import { consoleExporter } from './console/index.ts';
 import { debugExporter } from './debug/index.ts';
 import { fileExporter } from './file/index.ts';
+import { otlpHttpExporter } from './otlp_http/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
 export const exporters: readonly ExporterDefinition<any>[] = [
+  otlpHttpExporter,
   prometheusExporter,
   fileExporter,
   debugExporter,
