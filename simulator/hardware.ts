@@ -135,7 +135,7 @@ export interface Model {
 export const MODELS: Readonly<Record<string, Model>> = {
   '8b-like': {
     name: '8b-like',
-    servedName: 'meta-llama/Llama-3.1-8B-Instruct',
+    servedName: 'llama-3.1-8b',
     params: 8.03e9,
     activeParams: 8.03e9,
     layers: 32,
@@ -149,7 +149,7 @@ export const MODELS: Readonly<Record<string, Model>> = {
   },
   '32b-like': {
     name: '32b-like',
-    servedName: 'Qwen/Qwen3-32B',
+    servedName: 'qwen3-32b',
     params: 32.8e9,
     activeParams: 32.8e9,
     layers: 64,
@@ -163,7 +163,7 @@ export const MODELS: Readonly<Record<string, Model>> = {
   },
   '70b-like': {
     name: '70b-like',
-    servedName: 'meta-llama/Llama-3.3-70B-Instruct',
+    servedName: 'llama-3.3-70b',
     params: 70.6e9,
     activeParams: 70.6e9,
     layers: 80,
@@ -177,7 +177,7 @@ export const MODELS: Readonly<Record<string, Model>> = {
   },
   'moe-like': {
     name: 'moe-like',
-    servedName: 'Qwen/Qwen3-235B-A22B',
+    servedName: 'qwen3-235b',
     params: 235e9,
     activeParams: 22e9,
     layers: 94,

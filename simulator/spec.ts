@@ -131,7 +131,6 @@ export interface Spec {
   readonly slo: { readonly ttft: number; readonly itl: number; readonly e2e: number };
 }
 
-
 /** A small healthy cluster; every part can be overridden. */
 export function makeSpec(over: DeepPartial<Spec> = {}): Spec {
   const spec: Spec = {
@@ -147,7 +146,7 @@ export function makeSpec(over: DeepPartial<Spec> = {}): Spec {
       sku: 'H100-like',
       rails: 2,
       nicGbps: 400,
-      coresPerNode: 64,
+      coresPerNode: 32,
       ambientC: 27,
       kubernetes: true,
       ...over.cluster,
@@ -189,12 +188,12 @@ export function makeSpec(over: DeepPartial<Spec> = {}): Spec {
       ...over.load,
     } as LoadSpec,
     observe: {
-      engineScrapeS: 5,
-      gpuScrapeS: 5,
-      nodeScrapeS: 15,
-      routerScrapeS: 5,
-      hooksEveryS: 15,
-      hooksOps: 48,
+      engineScrapeS: 10,
+      gpuScrapeS: 10,
+      nodeScrapeS: 30,
+      routerScrapeS: 10,
+      hooksEveryS: 20,
+      hooksOps: 36,
       spans: 0.02,
       clockOffsetMsSd: 0.4,
       clockDriftPpmSd: 2,
@@ -280,8 +279,15 @@ export function checkSpec(spec: Spec): string[] {
       );
     if (d.tp > c.gpusPerNode)
       say(`tp ${d.tp} does not fit into a node of ${c.gpusPerNode} GPUs; tensor parallel groups stay inside a node.`);
-    if (d.tp <= c.gpusPerNode && perReplica <= c.gpusPerNode && c.gpusPerNode % perReplica !== 0 && replicas > c.nodes * Math.floor(c.gpusPerNode / perReplica))
-      say(`Replicas of ${perReplica} GPUs do not fit ${replicas} times into nodes of ${c.gpusPerNode} GPUs without being split.`);
+    if (
+      d.tp <= c.gpusPerNode &&
+      perReplica <= c.gpusPerNode &&
+      c.gpusPerNode % perReplica !== 0 &&
+      replicas > c.nodes * Math.floor(c.gpusPerNode / perReplica)
+    )
+      say(
+        `Replicas of ${perReplica} GPUs do not fit ${replicas} times into nodes of ${c.gpusPerNode} GPUs without being split.`,
+      );
     if (model && model.layers < d.pp) say(`pp ${d.pp} is more than the ${model.layers} layers of ${d.model}.`);
     if (model && d.ep && model.experts === 0) say(`ep is on but ${d.model} has no experts.`);
     if (model && d.ep && model.experts % (d.tp * d.dp) !== 0)
@@ -323,7 +329,8 @@ export function checkSpec(spec: Spec): string[] {
   }
   if (l.rps.length === 0) say('load.rps is empty; it needs at least one [second, requests per second].');
   for (const [at, rps] of l.rps)
-    if (!(Number.isFinite(at) && rps >= 0 && rps <= 10_000)) say(`load.rps has [${at}, ${rps}]; a rate is between 0 and 10000.`);
+    if (!(Number.isFinite(at) && rps >= 0 && rps <= 10_000))
+      say(`load.rps has [${at}, ${rps}]; a rate is between 0 and 10000.`);
   for (let i = 1; i < l.rps.length; i++)
     if (l.rps[i]![0] < l.rps[i - 1]![0]) say(`load.rps goes back in time at entry ${i}.`);
   within('load.cv', l.cv, 0.1, 10);

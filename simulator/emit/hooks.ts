@@ -3,10 +3,11 @@
  * KV transfers, as bursts, each stamped with its own host's wall clock. Ranks of a collective leave it together, so the
  * one that came last has the shortest span.
  */
-import { allToAllTime, expertImbalance } from '../world/step-time.ts';
-import type { Rank, Replica, StageDetail, StepInfo, TransferInfo, World } from '../world/types.ts';
+
 import type { Random } from '../random.ts';
 import { random } from '../random.ts';
+import { allToAllTime, expertImbalance } from '../world/step-time.ts';
+import type { Rank, Replica, StageDetail, StepInfo, TransferInfo, World } from '../world/types.ts';
 import { attributes, hexId, nanos, spansLine, spanText, type Value } from './otlp.ts';
 
 const SCOPE = 'enginelight.hooks';
@@ -22,7 +23,7 @@ export interface HookEmitter {
 
 /** Seconds by which a host's clock differs at a time. */
 export const clockError = (w: World, node: Rank['gpu']['node']): number =>
-  (node.clockOffsetMs + node.clockStepMs) / 1000 + (node.clockDriftPpm * 1e-6) * (w.now + 60);
+  (node.clockOffsetMs + node.clockStepMs) / 1000 + node.clockDriftPpm * 1e-6 * (w.now + 60);
 
 export function hookEmitter(w: World, epochMs: number, put: (line: string) => void): HookEmitter {
   const { spec } = w;
@@ -68,7 +69,14 @@ export function hookEmitter(w: World, epochMs: number, put: (line: string) => vo
 
   const trace = (rep: Replica) => `${hexId(spec.seed % 0xffffffff, 8)}${hexId(rep.index + 1, 8)}${hexId(burst, 16)}`;
 
-  const add = (rank: Rank, name: string, start: number, end: number, entries: readonly (readonly [string, Value | undefined])[], error?: string) => {
+  const add = (
+    rank: Rank,
+    name: string,
+    start: number,
+    end: number,
+    entries: readonly (readonly [string, Value | undefined])[],
+    error?: string,
+  ) => {
     const shift = clockError(w, rank.gpu.node);
     const text = spanText({
       traceId: trace(rank.replica),
@@ -224,7 +232,10 @@ export function hookEmitter(w: World, epochMs: number, put: (line: string) => vo
           ['kv.destination', info.to.id],
           ['kv.bytes', Math.round(info.bytes)],
           ['kv.blocks', Math.ceil(info.bytes / (w.model.kvBytes * 16))],
-          ['kv.transport', spec.deploy.engine === 'sglang' ? 'mooncake' : info.to.knobs.wireScale < 0.2 ? 'nixl_tcp' : 'nixl_rdma'],
+          [
+            'kv.transport',
+            spec.deploy.engine === 'sglang' ? 'mooncake' : info.to.knobs.wireScale < 0.2 ? 'nixl_tcp' : 'nixl_rdma',
+          ],
           ['kv.wait_ns', Math.round(Math.max(0, info.waitS) * 1e9)],
         ]),
         ...(info.ok ? {} : { error: 'transfer failed' }),

@@ -4,9 +4,9 @@
  */
 import { random } from '../random.ts';
 import type { World } from '../world/types.ts';
-import { cadvisorPage, nodePage } from './node.ts';
 import { dcgmPage } from './dcgm.ts';
 import { hookEmitter } from './hooks.ts';
+import { cadvisorPage, nodePage } from './node.ts';
 import type { Page } from './page.ts';
 import { vllmPage } from './vllm.ts';
 
@@ -99,7 +99,8 @@ export function installRecorder(w: World, put: (line: string) => void): void {
       const next = due + target.everyS;
       if (next < spec.durationS) w.queue.at(next + jitter.next() * spec.observe.scrapeJitterS, () => scrape(next));
       if (jitter.chance(spec.observe.dropScrape)) return;
-      const { seconds, error } = target.answer();
+      const lost = w.unreachable.has(target.name);
+      const { seconds, error } = lost ? { seconds: TIMEOUT_S, error: 'timeout' as const } : target.answer();
       const head = `{"scrape":{"time":"${iso(w.now)}","url":${url},"labels":${labels},"duration_ms":${Math.round(seconds * 1e4) / 10}`;
       if (error) put(`${head},"error":"${error}"}}`);
       else put(`${head},"status":200,"body":"${target.page.text()}"}}`);

@@ -18,7 +18,13 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
   const model = rep.model.servedName;
   const cores = rep.scheds;
   const labels = (s: Sched, extra: Labels = []): Labels =>
-    [...([['engine', String(s.dp)], ['model_name', model]] as const), ...extra].sort((x, y) => (x[0] < y[0] ? -1 : 1));
+    [
+      ...([
+        ['engine', String(s.dp)],
+        ['model_name', model],
+      ] as const),
+      ...extra,
+    ].sort((x, y) => (x[0] < y[0] ? -1 : 1));
   const createdAt = () => Math.round((epoch + rep.startedAt + 20) * 1e6) / 1e6;
 
   const gauge = (name: string, help: string, value: Count, extra: Labels = []) => {
@@ -27,7 +33,8 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
   };
   const counter = (name: string, help: string, series: readonly (readonly [Labels, Count])[]) => {
     b.family(`${name}_total`, 'counter', help);
-    for (const s of cores) for (const [extra, value] of series) b.sample(`${name}_total`, labels(s, extra), () => value(s.counters));
+    for (const s of cores)
+      for (const [extra, value] of series) b.sample(`${name}_total`, labels(s, extra), () => value(s.counters));
     if (!single) return;
     b.family(`${name}_created`, 'gauge', help);
     for (const s of cores) for (const [extra] of series) b.sample(`${name}_created`, labels(s, extra), createdAt);
@@ -43,16 +50,41 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
 
   if (single) {
     b.family('python_info', 'gauge', 'Python platform information');
-    b.sample('python_info', [['implementation', 'CPython'], ['major', '3'], ['minor', '12'], ['patchlevel', '10'], ['version', '3.12.10']], () => 1);
+    b.sample(
+      'python_info',
+      [
+        ['implementation', 'CPython'],
+        ['major', '3'],
+        ['minor', '12'],
+        ['patchlevel', '10'],
+        ['version', '3.12.10'],
+      ],
+      () => 1,
+    );
     const process = (name: string, type: string, help: string, value: () => number) => {
       b.family(name, type, help);
       b.sample(name, [], value);
     };
     process('process_virtual_memory_bytes', 'gauge', 'Virtual memory size in bytes.', () => 28_912_345_088);
     process('process_resident_memory_bytes', 'gauge', 'Resident memory size in bytes.', () => 4_316_303_360);
-    process('process_start_time_seconds', 'gauge', 'Start time of the process since unix epoch in seconds.', () => Math.round((epoch + rep.startedAt) * 100) / 100);
-    process('process_cpu_seconds_total', 'counter', 'Total user and system CPU time spent in seconds.', () => Math.round(rep.cpu.api * 100) / 100);
-    process('process_open_fds', 'gauge', 'Number of open file descriptors.', () => 66 + w.frontend.inflight.get(rep)!.requests);
+    process(
+      'process_start_time_seconds',
+      'gauge',
+      'Start time of the process since unix epoch in seconds.',
+      () => Math.round((epoch + rep.startedAt) * 100) / 100,
+    );
+    process(
+      'process_cpu_seconds_total',
+      'counter',
+      'Total user and system CPU time spent in seconds.',
+      () => Math.round(rep.cpu.api * 100) / 100,
+    );
+    process(
+      'process_open_fds',
+      'gauge',
+      'Number of open file descriptors.',
+      () => 66 + w.frontend.inflight.get(rep)!.requests,
+    );
     process('process_max_fds', 'gauge', 'Maximum number of open file descriptors.', () => 1_048_576);
   }
   gauge('vllm:num_requests_running', 'Requests in model execution batches.', (c) => c.running);
@@ -60,12 +92,24 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
   if (modern) {
     b.family('vllm:num_requests_waiting_by_reason', 'gauge', 'Waiting requests by reason.');
     for (const s of cores) {
-      b.sample('vllm:num_requests_waiting_by_reason', labels(s, [['reason', 'capacity']]), () => s.counters.waiting - s.counters.waitingDeferred);
-      b.sample('vllm:num_requests_waiting_by_reason', labels(s, [['reason', 'deferred']]), () => s.counters.waitingDeferred);
+      b.sample(
+        'vllm:num_requests_waiting_by_reason',
+        labels(s, [['reason', 'capacity']]),
+        () => s.counters.waiting - s.counters.waitingDeferred,
+      );
+      b.sample(
+        'vllm:num_requests_waiting_by_reason',
+        labels(s, [['reason', 'deferred']]),
+        () => s.counters.waitingDeferred,
+      );
     }
     b.family('vllm:engine_sleep_state', 'gauge', 'Engine sleep state.');
     for (const s of cores)
-      for (const [state, value] of [['awake', 1], ['weights_offloaded', 0], ['discard_all', 0]] as const)
+      for (const [state, value] of [
+        ['awake', 1],
+        ['weights_offloaded', 0],
+        ['discard_all', 0],
+      ] as const)
         b.sample('vllm:engine_sleep_state', labels(s, [['sleep_state', state]]), () => value);
   }
   gauge('vllm:kv_cache_usage_perc', 'KV-cache usage. 1 means 100 percent usage.', (c) => c.kvUsage);
@@ -77,8 +121,12 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
   one('vllm:prefix_cache_queries', 'Prefix cache queries, in tokens.', (c) => c.queries);
   one('vllm:prefix_cache_hits', 'Prefix cache hits, in tokens.', (c) => c.hits);
   if (modern) {
-    one('vllm:external_prefix_cache_queries', 'Queries to other instances\' caches, in tokens.', (c) => c.externalQueries);
-    one('vllm:external_prefix_cache_hits', 'Hits in other instances\' caches, in tokens.', (c) => c.externalHits);
+    one(
+      'vllm:external_prefix_cache_queries',
+      "Queries to other instances' caches, in tokens.",
+      (c) => c.externalQueries,
+    );
+    one('vllm:external_prefix_cache_hits', "Hits in other instances' caches, in tokens.", (c) => c.externalHits);
     one('vllm:mm_cache_queries', 'Multi-modal cache queries, in items.', () => 0);
     one('vllm:mm_cache_hits', 'Multi-modal cache hits, in items.', () => 0);
   }
@@ -98,7 +146,11 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
     [[['finished_reason', 'length']], (c) => c.finishedLength],
     [[['finished_reason', 'abort']], (c) => c.finishedAbort],
   ];
-  if (modern) reasons.push([[['finished_reason', 'error']], (c) => c.finishedError], [[['finished_reason', 'repetition']], () => 0]);
+  if (modern)
+    reasons.push(
+      [[['finished_reason', 'error']], (c) => c.finishedError],
+      [[['finished_reason', 'repetition']], () => 0],
+    );
   counter('vllm:request_success', 'Successfully processed requests.', reasons);
   hist('vllm:request_prompt_tokens', 'Prefill tokens of a request.', (c) => c.promptLen);
   hist('vllm:request_generation_tokens', 'Generation tokens of a request.', (c) => c.outputLen);
@@ -107,15 +159,18 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
   hist('vllm:request_params_n', 'The n request parameter.', (c) => c.paramsN);
   hist('vllm:request_params_max_tokens', 'The max_tokens request parameter.', (c) => c.maxTokens);
   hist('vllm:time_to_first_token_seconds', 'Time to first token in seconds.', (c) => c.ttft);
-  if (!modern) hist('vllm:time_per_output_token_seconds', 'DEPRECATED: time per output token in seconds.', (c) => c.itl);
+  if (!modern)
+    hist('vllm:time_per_output_token_seconds', 'DEPRECATED: time per output token in seconds.', (c) => c.itl);
   hist('vllm:inter_token_latency_seconds', 'Inter-token latency in seconds.', (c) => c.itl);
-  if (modern) hist('vllm:request_time_per_output_token_seconds', 'Time per output token of a request, seconds.', (c) => c.tpot);
+  if (modern)
+    hist('vllm:request_time_per_output_token_seconds', 'Time per output token of a request, seconds.', (c) => c.tpot);
   hist('vllm:e2e_request_latency_seconds', 'End to end request latency in seconds.', (c) => c.e2e);
   hist('vllm:request_queue_time_seconds', 'Time in WAITING phase of a request.', (c) => c.queue);
   hist('vllm:request_inference_time_seconds', 'Time in RUNNING phase of a request.', (c) => c.inference);
   hist('vllm:request_prefill_time_seconds', 'Time in PREFILL phase of a request.', (c) => c.prefill);
   hist('vllm:request_decode_time_seconds', 'Time in DECODE phase of a request.', (c) => c.decode);
-  if (modern) hist('vllm:request_prefill_kv_computed_tokens', 'New KV tokens computed in prefill.', (c) => c.kvComputed);
+  if (modern)
+    hist('vllm:request_prefill_kv_computed_tokens', 'New KV tokens computed in prefill.', (c) => c.kvComputed);
   b.family('vllm:cache_config_info', 'gauge', 'Information of the LLMEngine CacheConfig');
   for (const s of cores)
     b.sample(
@@ -143,7 +198,10 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
     counter(
       'vllm:spec_decode_num_accepted_tokens_per_pos',
       'Accepted tokens per position.',
-      Array.from({ length: d.speculative.tokens }, (_, i) => [[['position', String(i)]], (c: Counters) => c.acceptedAt[i]!] as const),
+      Array.from(
+        { length: d.speculative.tokens },
+        (_, i) => [[['position', String(i)]], (c: Counters) => c.acceptedAt[i]!] as const,
+      ),
     );
   }
   if (d.lora) loraInfo(b, w, cores, epoch);
@@ -157,16 +215,38 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
     });
     one('vllm:nixl_num_failed_transfers', 'Failed NIXL KV cache transfers.', (c) => c.transferFailed);
     one('vllm:nixl_num_failed_notifications', 'Failed NIXL notifications.', () => 0);
-    if (modern) one('vllm:nixl_num_kv_expired_reqs', 'Requests whose KV expired before it was fetched.', (c) => c.transferExpired);
+    if (modern)
+      one(
+        'vllm:nixl_num_kv_expired_reqs',
+        'Requests whose KV expired before it was fetched.',
+        (c) => c.transferExpired,
+      );
   }
   b.when(
     () => rep.outcome.ok + rep.outcome.error > 0,
     () => {
       b.family('http_requests_total', 'counter', 'Requests by method, status and handler.');
-      b.sample('http_requests_total', [['handler', '/v1/chat/completions'], ['method', 'POST'], ['status', '2xx']], () => rep.outcome.ok);
+      b.sample(
+        'http_requests_total',
+        [
+          ['handler', '/v1/chat/completions'],
+          ['method', 'POST'],
+          ['status', '2xx'],
+        ],
+        () => rep.outcome.ok,
+      );
       b.when(
         () => rep.outcome.error > 0,
-        () => b.sample('http_requests_total', [['handler', '/v1/chat/completions'], ['method', 'POST'], ['status', '5xx']], () => rep.outcome.error),
+        () =>
+          b.sample(
+            'http_requests_total',
+            [
+              ['handler', '/v1/chat/completions'],
+              ['method', 'POST'],
+              ['status', '5xx'],
+            ],
+            () => rep.outcome.error,
+          ),
       );
     },
   );

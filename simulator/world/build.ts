@@ -19,7 +19,8 @@ function buildGpu(spec: Spec, node: Node, index: number, sku: Sku): Gpu {
   const r = random(spec.seed, `gpu/${node.name}/${index}`);
   const bus = (0x17 + index * 0x11).toString(16).padStart(2, '0');
   return {
-    uuid: sku.vendor === 'nvidia' ? `GPU-${hex(r, 8)}-${hex(r, 4)}-${hex(r, 4)}-${hex(r, 4)}-${hex(r, 12)}` : hex(r, 16),
+    uuid:
+      sku.vendor === 'nvidia' ? `GPU-${hex(r, 8)}-${hex(r, 4)}-${hex(r, 4)}-${hex(r, 4)}-${hex(r, 12)}` : hex(r, 16),
     serial: `${1650000000000 + r.int(9_999_999)}`,
     index,
     pci: `0000:${bus}:00.0`,
@@ -229,6 +230,7 @@ function buildReplica(w: World, index: number, role: Replica['role'], gpus: Gpu[
     random: r,
     noise: random(spec.seed, `${name}/noise`),
     workerId: 7587888000000000 + r.int(999_999_999),
+    expertParallel: d.ep,
     state: 'ready',
     life: 0,
     startedAt: -spec.warmupS - 6 * 3600 - r.int(4000),
@@ -276,6 +278,7 @@ function buildReplica(w: World, index: number, role: Replica['role'], gpus: Gpu[
       grammarMask: 0,
       loraLoadS: 0.35,
       cacheLeak: 0,
+      expire: 0,
     },
     hungRank: -1,
     hungAt: 0,
@@ -349,15 +352,25 @@ function buildFrontend(w: World): Frontend {
     retries: 0,
     cancelled: 0,
     ttft: histogram(dynamo ? [0, ...log(0.001, 480, 17)] : eppDuration.slice(0, 24)),
-    itl: histogram(dynamo ? [0, ...log(0.001, 2, 12)] : [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2]),
+    itl: histogram(
+      dynamo
+        ? [0, ...log(0.001, 2, 12)]
+        : [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2],
+    ),
     duration: histogram(dynamo ? [0, ...log(1, 512, 9)] : eppDuration),
     inputTokens: histogram(dynamo ? [0, ...log(50, 128000, 11)] : eppTokens),
     outputTokens: histogram(dynamo ? [0, ...log(50, 32000, 9)] : eppTokens.slice(0, 12)),
     cachedTokens: histogram(dynamo ? [0, ...log(50, 128000, 11)] : eppTokens),
     decision: histogram(dynamo ? Array.from({ length: 17 }, (_, i) => 0.01 * 3 ** i) : phase),
     queueTime: histogram([0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]),
-    hitRatio: histogram(dynamo ? Array.from({ length: 21 }, (_, i) => Math.round(i * 5) / 100) : [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]),
-    tpot: histogram([0.0005, 0.00205, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 2]),
+    hitRatio: histogram(
+      dynamo
+        ? Array.from({ length: 21 }, (_, i) => Math.round(i * 5) / 100)
+        : [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
+    ),
+    tpot: histogram([
+      0.0005, 0.00205, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 2,
+    ]),
     ntpot: histogram([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]),
     processing: histogram([0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]),
     outputTotal: 0,
@@ -401,8 +414,18 @@ export function buildWorld(spec: Spec): World {
     frontend: null as unknown as Frontend,
     random: random(spec.seed, 'world'),
     flows: new Set(),
+    unreachable: new Set(),
     changes: [],
-    load: { scale: 1, promptScale: 1, outputScale: 1, structured: 0, saltShare: 0, longShare: 0, burst: 0 },
+    load: {
+      scale: 1,
+      promptScale: 1,
+      outputScale: 1,
+      structured: 0,
+      saltShare: 0,
+      longShare: 0,
+      burst: 0,
+      adapters: 0,
+    },
     totals: { arrived: 0, completed: 0, aborted: 0, failed: 0, retried: 0, timedOut: 0, inSystem: 0 },
     listeners: {},
     stopped: false,

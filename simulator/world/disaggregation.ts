@@ -85,6 +85,11 @@ function prefillDone(w: World, leg: Request): void {
     if (prefill.knobs.cacheLeak === 0) drop(w, leg.sched!, leg);
     return;
   }
+  if (prefill.knobs.expire > 0 && prefill.random.chance(prefill.knobs.expire * 0.3)) {
+    // Nobody asks for it: the request waits until the lease is over, and the blocks with it.
+    if (request.sched === null) request.queuedAt = w.now;
+    return;
+  }
   if (w.spec.deploy.engine === 'sglang') {
     if (split.reserved) startTransfer(w, split);
     return;
@@ -241,4 +246,3 @@ function recompute(w: World, split: Split): void {
   pushWaiting(s, request);
   kick(w, decode);
 }
-

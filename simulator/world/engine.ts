@@ -16,7 +16,16 @@ import {
   waitingCount,
 } from './scheduler.ts';
 import { type Batch, batchBytes, batchFlops, stageTime } from './step-time.ts';
-import { BLOCKED, type Group, REQUEST, type Replica, type Request, type Sched, type StageDetail, type World } from './types.ts';
+import {
+  BLOCKED,
+  type Group,
+  REQUEST,
+  type Replica,
+  type Request,
+  type Sched,
+  type StageDetail,
+  type World,
+} from './types.ts';
 
 /** Called when a prefill replica has finished a prompt; set by the disaggregation module. */
 export interface EngineHooks {
@@ -120,7 +129,8 @@ function begin(w: World, rep: Replica, index: number): void {
     return;
   }
   let maxSeqs = 0;
-  for (const s of rep.scheds) maxSeqs = Math.max(maxSeqs, s.groups[index]!.stepDecode + s.groups[index]!.chunkOf.length);
+  for (const s of rep.scheds)
+    maxSeqs = Math.max(maxSeqs, s.groups[index]!.stepDecode + s.groups[index]!.chunkOf.length);
   if (k.eager) mode = 'eager';
   else if (prefillTokens > 0) mode = 'piecewise';
   else if (maxSeqs > k.graphMaxSeqs) mode = 'eager';
@@ -173,17 +183,28 @@ function begin(w: World, rep: Replica, index: number): void {
       const late: number[] | null = detail ? [] : null;
       for (const rank of ranks) {
         let delay = 0;
-        if (rank.hostDelayS > 0 && rank.random.chance(rank.hostDelayShare)) delay = rank.hostDelayS * rank.random.exponential();
+        if (rank.hostDelayS > 0 && rank.random.chance(rank.hostDelayShare))
+          delay = rank.hostDelayS * rank.random.exponential();
         if (delay > lastHost) lastHost = delay;
         if (late) late.push(delay);
         rank.gpu.linkBytes += ((2 * (ranks.length - 1)) / ranks.length) * st.opBytes * st.ops;
       }
       if (detail)
-        detail.push({ dp: s.dp, stage, tokens: batch.tokens, compute: st.compute.map((x) => x * noise), late: late!, op: st.op, ops: st.ops, opBytes: st.opBytes });
+        detail.push({
+          dp: s.dp,
+          stage,
+          tokens: batch.tokens,
+          compute: st.compute.map((x) => x * noise),
+          late: late!,
+          op: st.op,
+          ops: st.ops,
+          opBytes: st.opBytes,
+        });
     }
     if (draft > 0) stageS *= 1 + 0.035 * draft;
     stageS += lastHost;
-    for (const s of rep.scheds) for (const rank of rep.tpGroups[s.dp]![stage]!) rank.gpu.busyS += stageS - lastHost * 0.5;
+    for (const s of rep.scheds)
+      for (const rank of rep.tpGroups[s.dp]![stage]!) rank.gpu.busyS += stageS - lastHost * 0.5;
     const gap = stage === 0 ? (spec.asyncScheduling ? Math.max(0.00015, host - 0.95 * stageS * pp) : host) : 0;
     if (stage === 0) {
       slowest = gap;
@@ -343,7 +364,7 @@ export function publish(w: World, s: Sched): void {
   c.running = s.running.n;
   c.waiting = sglang ? waitingCount(s) : waitingCount(s) + deferred + s.prealloc.length;
   c.waitingDeferred = deferred;
-  c.kvUsage = (s.kv.used) / s.kv.total;
+  c.kvUsage = s.kv.used / s.kv.total;
   c.ctxTokens = ctx;
   c.grammarQueue = blockedGrammar;
   c.preallocQueue = s.prealloc.length;
@@ -409,8 +430,7 @@ export function abort(w: World, r: Request, outcome: 'abort' | 'error' = 'abort'
     // The step under way already took the blocks of its tokens.
     const g = r.group;
     r.computed = removeRunning(s, r, s.replica.groupBusy[g.index] && g.stepDecode > 0 ? g.advance : 0);
-  }
-  else if (r.state === REQUEST.held) s.held.delete(r);
+  } else if (r.state === REQUEST.held) s.held.delete(r);
   end(w, s, r, outcome);
 }
 

@@ -174,7 +174,11 @@ export function router(w: World, r: Random): Router {
         const skewed = target.knobs.dpSkew > 0 && target.random.chance(target.knobs.dpSkew);
         if (!skewed)
           for (const s of target.scheds)
-            if (s.running.n + s.waiting.length - s.waitingHead < core.running.n + core.waiting.length - core.waitingHead) core = s;
+            if (
+              s.running.n + s.waiting.length - s.waitingHead <
+              core.running.n + core.waiting.length - core.waitingHead
+            )
+              core = s;
       }
       enqueue(w, core, request);
     });
@@ -191,7 +195,8 @@ export function router(w: World, r: Random): Router {
       observe(f.outputTokens, request.outputTokens);
       observe(f.cachedTokens, request.cached);
       f.outputTotal += request.outputTokens;
-      if (request.outputTokens > 1) observe(f.tpot, (request.finished - request.firstToken) / (request.outputTokens - 1));
+      if (request.outputTokens > 1)
+        observe(f.tpot, (request.finished - request.firstToken) / (request.outputTokens - 1));
       observe(f.ntpot, e2e / request.outputTokens);
     } else if (outcome === 'abort') {
       w.totals.aborted++;

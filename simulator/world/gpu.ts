@@ -75,7 +75,8 @@ export function tickGpu(w: World, gpu: Gpu, dt: number): void {
   if (over > 0) gpu.thermalShare = Math.max(0.2, gpu.thermalShare - Math.min(0.05, 0.009 * over + 0.002));
   else if (over < -1.2) gpu.thermalShare = Math.min(1, gpu.thermalShare + 0.006);
   let clock = allowed * gpu.thermalShare;
-  if (gpu.thermalShare < 0.995) reasons |= over > 4 ? REASON.hwThermal | REASON.swThermal | REASON.hwSlowdown : REASON.swThermal;
+  if (gpu.thermalShare < 0.995)
+    reasons |= over > 4 ? REASON.hwThermal | REASON.swThermal | REASON.hwSlowdown : REASON.swThermal;
   const limit = fault.capW > 0 ? Math.min(fault.capW, sku.tdpW) : sku.tdpW;
   gpu.limitW = fault.capW > 0 ? limit : sku.tdpW;
   const wanted = powerAt(gpu, clock, gr, tensor, dram);
@@ -96,14 +97,16 @@ export function tickGpu(w: World, gpu: Gpu, dt: number): void {
   const step = sku.vendor === 'nvidia' ? 15 : 1;
   gpu.clockMHz = Math.max(step, Math.round(clock / step) * step);
   gpu.memClockMHz = Math.round(sku.memClockMHz * (fault.memClock > 0 ? 1 - fault.memClock : 1));
-  gpu.powerW = Math.max(sku.idleW * 0.9, powerAt(gpu, gpu.clockMHz, gr, tensor, dram) * (1 + 0.008 * gpu.random.normal()));
+  gpu.powerW = Math.max(
+    sku.idleW * 0.9,
+    powerAt(gpu, gpu.clockMHz, gr, tensor, dram) * (1 + 0.008 * gpu.random.normal()),
+  );
   gpu.energyJ += gpu.powerW * dt;
   const working = Math.max(gpu.clockMHz, sku.maxClockMHz * 0.12);
   const clocked = gr < 0.005 ? sku.maxClockMHz : working;
   gpu.slowCompute = sku.maxClockMHz / clocked;
   gpu.slowMemory = (sku.memClockMHz / gpu.memClockMHz) * (sku.maxClockMHz / clocked) ** MEMORY_CLOCK_SENSITIVITY;
-  for (let bit = 1; bit <= 0x80; bit <<= 1)
-    if (reasons & bit) gpu.reasonS.set(bit, (gpu.reasonS.get(bit) ?? 0) + dt);
+  for (let bit = 1; bit <= 0x80; bit <<= 1) if (reasons & bit) gpu.reasonS.set(bit, (gpu.reasonS.get(bit) ?? 0) + dt);
   const v = gpu.violationS;
   const lost = dt * (1 - gpu.clockMHz / sku.maxClockMHz);
   if (reasons & (REASON.swThermal | REASON.hwThermal)) v.thermal += lost;
@@ -112,7 +115,8 @@ export function tickGpu(w: World, gpu: Gpu, dt: number): void {
 
   // Heat. Neighbours in the same air stream warm each other a little.
   let neighbour = 0;
-  for (const other of gpu.node.gpus) if (other !== gpu && Math.abs(other.index - gpu.index) === 1) neighbour += other.powerW;
+  for (const other of gpu.node.gpus)
+    if (other !== gpu && Math.abs(other.index - gpu.index) === 1) neighbour += other.powerW;
   const resistance = (fault.resistance > 0 ? fault.resistance : gpu.resistance) * gpu.node.fault.airflow;
   const settle = ambientOf(gpu) + w.spec.cluster.ambientC - 27 + gpu.powerW * resistance + neighbour * 0.004;
   gpu.temperature += ((settle - gpu.temperature) * dt) / sku.thermalTau;

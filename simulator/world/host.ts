@@ -13,7 +13,13 @@ function demandOf(rep: Replica, dt: number): number {
   if (rep.state === 'loading') return Math.min(6, rep.knobs.cpuQuota);
   const busy = Math.min(1, rep.gpuS / dt / Math.max(1, rep.stageFree.length));
   const workers = rep.ranks.length * (0.12 + WORKER_CORES * busy);
-  return 0.15 + rep.hostS / rep.hostSlow / dt + rep.api.demandS / dt + workers + (rep.state === 'hung' ? rep.ranks.length * 0.6 : 0);
+  return (
+    0.15 +
+    rep.hostS / rep.hostSlow / dt +
+    rep.api.demandS / dt +
+    workers +
+    (rep.state === 'hung' ? rep.ranks.length * 0.6 : 0)
+  );
 }
 
 export function tickNode(w: World, node: Node, dt: number): void {
@@ -53,7 +59,7 @@ export function tickNode(w: World, node: Node, dt: number): void {
     const capacity = (w.spec.deploy.apiServers * 0.95) / rep.hostSlow;
     const demand = rep.api.demandS / dt;
     rep.api.use = 0.6 * rep.api.use + 0.4 * (demand / capacity);
-    rep.api.backlogS = Math.max(0, rep.api.backlogS + (demand - capacity) * dt / capacity);
+    rep.api.backlogS = Math.max(0, rep.api.backlogS + ((demand - capacity) * dt) / capacity);
     rep.cpu.api += 0;
     rep.cpu.worker += rep.ranks.length * 0.3 * dt;
     rep.api.demandS = 0;

@@ -23,6 +23,8 @@ export interface KvCache {
   /** Cached blocks that nobody holds; they count as free for admission. */
   idle: number;
   evictedBlocks: number;
+  /** Of the used ones, blocks that no request holds: unusable. */
+  stuck: number;
   readonly root: KvNode;
   readonly lru: KvNode;
   readonly caching: boolean;
@@ -42,7 +44,7 @@ export function kvCache(total: number, blockSize: number, caching: boolean): KvC
   const lru = node(-1, null);
   lru.previous = lru;
   lru.next = lru;
-  return { blockSize, total, used: 0, idle: 0, evictedBlocks: 0, root: node(0, null), lru, caching };
+  return { blockSize, total, used: 0, idle: 0, evictedBlocks: 0, stuck: 0, root: node(0, null), lru, caching };
 }
 
 /** Blocks that could be given out now. */

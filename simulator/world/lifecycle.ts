@@ -33,7 +33,11 @@ export function start(w: World, rep: Replica): void {
   rep.cpu.api = 0;
   rep.cpu.worker = 0;
   rep.api.backlogS = 0;
-  w.changes.push({ at: w.now, kind: 'restart', attributes: { replica: rep.id, pod: rep.pod, exit_code: rep.lastExit } });
+  w.changes.push({
+    at: w.now,
+    kind: 'restart',
+    attributes: { replica: rep.id, pod: rep.pod, exit_code: rep.lastExit },
+  });
   w.queue.at(w.now + rep.knobs.loadS, () => {
     if (rep.life !== life) return;
     rep.state = 'ready';

@@ -52,7 +52,18 @@ function drop(w: World, flow: Flow): void {
 
 /** Sends bytes from one NIC to another; `done` is called once, when the last byte has arrived. */
 export function send(w: World, from: Nic, to: Nic, bytes: number, cap: number, done: (at: number) => void): Flow {
-  const flow: Flow = { from, to, bytesLeft: bytes, rate: 0, updated: w.now, cap, version: 0, started: w.now, total: bytes, done };
+  const flow: Flow = {
+    from,
+    to,
+    bytesLeft: bytes,
+    rate: 0,
+    updated: w.now,
+    cap,
+    version: 0,
+    started: w.now,
+    total: bytes,
+    done,
+  };
   w.flows.add(flow);
   from.out.add(flow);
   to.in.add(flow);

@@ -70,7 +70,9 @@ export function allReduceTime(replica: Replica, ranks: readonly Rank[], bytes: n
     const left = 1 - ranks[i]!.gpu.fault.linkLost;
     if (left < worst) worst = left;
   }
-  return ALLREDUCE_START.nvlink * k.commLatency + wire / (sku.linkBandwidth * LINK_EFFICIENCY * k.commBandwidth * worst);
+  return (
+    ALLREDUCE_START.nvlink * k.commLatency + wire / (sku.linkBandwidth * LINK_EFFICIENCY * k.commBandwidth * worst)
+  );
 }
 
 /** Share by which the busiest expert-parallel rank is over the mean: chance plus the skew of a hot expert. */
@@ -83,7 +85,14 @@ export function expertImbalance(replica: Replica, tokens: number, ranks: number)
 const scratch: StageTime = { total: 0, compute: [], op: 0, ops: 0, opBytes: 0 };
 
 /** Time of one pipeline stage for this batch on these ranks. The result is reused by the next call. */
-export function stageTime(replica: Replica, ranks: readonly Rank[], share: number, batch: Batch, eager: boolean, epRanks: number): StageTime {
+export function stageTime(
+  replica: Replica,
+  ranks: readonly Rank[],
+  share: number,
+  batch: Batch,
+  eager: boolean,
+  epRanks: number,
+): StageTime {
   const m = replica.model;
   const k = replica.knobs;
   const tp = ranks.length;

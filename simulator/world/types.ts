@@ -46,7 +46,14 @@ export interface Gpu {
   pcieGen: number;
   pcieWidth: number;
   /** Seconds lost to each reason since the driver was loaded. */
-  readonly violationS: { power: number; thermal: number; reliability: number; boardLimit: number; lowUtil: number; syncBoost: number };
+  readonly violationS: {
+    power: number;
+    thermal: number;
+    reliability: number;
+    boardLimit: number;
+    lowUtil: number;
+    syncBoost: number;
+  };
   /** Seconds that each reason was set, since the driver was loaded. */
   readonly reasonS: Map<number, number>;
   xid: number;
@@ -73,7 +80,15 @@ export interface Gpu {
   pcieTx: number;
   pcieRx: number;
   /** What the last tick made of it: shares of time 0…1 and bytes per second. */
-  readonly shown: { gr: number; sm: number; tensor: number; dram: number; linkTx: number; pcieTx: number; pcieRx: number };
+  readonly shown: {
+    gr: number;
+    sm: number;
+    tensor: number;
+    dram: number;
+    linkTx: number;
+    pcieTx: number;
+    pcieRx: number;
+  };
 
   /** How much longer compute-bound and memory-bound work takes than on a mean chip at the reference clock. */
   slowCompute: number;
@@ -169,7 +184,14 @@ export interface Node {
   /** Share of the time of one core that a runnable thread waits beyond what it uses: 0 = idle machine. */
   cpuWait: number;
   /** The share of core time a foreign load and the hypervisor take now. */
-  readonly fault: { foreignCores: number; steal: number; ioPressure: number; memoryBandwidth: number; ambient: number; airflow: number };
+  readonly fault: {
+    foreignCores: number;
+    steal: number;
+    ioPressure: number;
+    memoryBandwidth: number;
+    ambient: number;
+    airflow: number;
+  };
   readonly replicas: Replica[];
 }
 
@@ -404,6 +426,7 @@ export interface Replica {
   readonly random: Random;
   readonly noise: Random;
   readonly workerId: number;
+  readonly expertParallel: boolean;
   state: ReplicaState;
   /** A generation number: what was under way before a restart is void. */
   life: number;
@@ -457,6 +480,8 @@ export interface Replica {
     grammarMask: number;
     loraLoadS: number;
     cacheLeak: number;
+    /** Share of hand-offs that nobody fetches before the lease is over. */
+    expire: number;
   };
   hungRank: number;
   hungAt: number;
@@ -492,7 +517,15 @@ export interface Frontend {
   pdSplit: number;
   readonly sent: Map<Replica, number>;
   readonly inflight: Map<Replica, { requests: number; tokens: number }>;
-  readonly fault: { delayS: number; skew: number; skewTo: number; refreshS: number; random: number; cpu: number; noCorrection: boolean };
+  readonly fault: {
+    delayS: number;
+    skew: number;
+    skewTo: number;
+    refreshS: number;
+    random: number;
+    cpu: number;
+    noCorrection: boolean;
+  };
   cpuS: number;
 }
 
@@ -514,9 +547,20 @@ export interface World {
   readonly frontend: Frontend;
   readonly random: Random;
   readonly flows: Set<Flow>;
+  /** Targets that nobody can reach now, though they are well: `engine/r1`, `gpu/node0`. */
+  readonly unreachable: Set<string>;
   /** Things that change feeds would tell. */
   readonly changes: ChangeEvent[];
-  readonly load: { scale: number; promptScale: number; outputScale: number; structured: number; saltShare: number; longShare: number; burst: number };
+  readonly load: {
+    scale: number;
+    promptScale: number;
+    outputScale: number;
+    structured: number;
+    saltShare: number;
+    longShare: number;
+    burst: number;
+    adapters: number;
+  };
   readonly totals: {
     arrived: number;
     completed: number;

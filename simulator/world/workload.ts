@@ -4,7 +4,7 @@
  */
 import { type Random, random, zipf } from '../random.ts';
 import type { LoadSpec, MixName } from '../spec.ts';
-import { type Request, REQUEST, type Segment, type World } from './types.ts';
+import { REQUEST, type Request, type Segment, type World } from './types.ts';
 
 const ALIGN = 16;
 const align = (tokens: number) => Math.max(ALIGN, Math.round(tokens / ALIGN) * ALIGN);
@@ -23,11 +23,66 @@ interface Kind {
   readonly maxTokens: number;
 }
 
-const CHAT: Kind = { id: 0, system: [320, 1280], documents: [0, 0], documentTokens: 0, tail: [110, 0.9], output: [190, 0.7], turns: 8, again: 0.55, thinkS: [8, 60], maxTokens: 1024 };
-const RAG: Kind = { id: 1, system: [256, 640], documents: [2, 5], documentTokens: 512, tail: [60, 0.5], output: [150, 0.6], turns: 1, again: 0, thinkS: [0, 0], maxTokens: 512 };
-const CODE: Kind = { id: 2, system: [640, 1024], documents: [2, 8], documentTokens: 768, tail: [320, 0.8], output: [300, 0.8], turns: 5, again: 0.5, thinkS: [10, 90], maxTokens: 2048 };
-const AGENT: Kind = { id: 3, system: [2048, 3584], documents: [0, 0], documentTokens: 0, tail: [480, 0.9], output: [120, 0.7], turns: 24, again: 0.86, thinkS: [1, 8], maxTokens: 1024 };
-const BATCH: Kind = { id: 4, system: [128, 256], documents: [0, 0], documentTokens: 0, tail: [700, 0.5], output: [600, 0.5], turns: 1, again: 0, thinkS: [0, 0], maxTokens: 2048 };
+const CHAT: Kind = {
+  id: 0,
+  system: [320, 1280],
+  documents: [0, 0],
+  documentTokens: 0,
+  tail: [110, 0.9],
+  output: [190, 0.7],
+  turns: 8,
+  again: 0.55,
+  thinkS: [8, 60],
+  maxTokens: 1024,
+};
+const RAG: Kind = {
+  id: 1,
+  system: [256, 640],
+  documents: [2, 5],
+  documentTokens: 512,
+  tail: [60, 0.5],
+  output: [150, 0.6],
+  turns: 1,
+  again: 0,
+  thinkS: [0, 0],
+  maxTokens: 512,
+};
+const CODE: Kind = {
+  id: 2,
+  system: [640, 1024],
+  documents: [2, 8],
+  documentTokens: 768,
+  tail: [320, 0.8],
+  output: [300, 0.8],
+  turns: 5,
+  again: 0.5,
+  thinkS: [10, 90],
+  maxTokens: 2048,
+};
+const AGENT: Kind = {
+  id: 3,
+  system: [2048, 3584],
+  documents: [0, 0],
+  documentTokens: 0,
+  tail: [480, 0.9],
+  output: [120, 0.7],
+  turns: 24,
+  again: 0.86,
+  thinkS: [1, 8],
+  maxTokens: 1024,
+};
+const BATCH: Kind = {
+  id: 4,
+  system: [128, 256],
+  documents: [0, 0],
+  documentTokens: 0,
+  tail: [700, 0.5],
+  output: [600, 0.5],
+  turns: 1,
+  again: 0,
+  thinkS: [0, 0],
+  maxTokens: 2048,
+};
 
 const MIXES: Record<MixName, readonly (readonly [number, Kind])[]> = {
   chat: [[1, CHAT]],
@@ -35,8 +90,14 @@ const MIXES: Record<MixName, readonly (readonly [number, Kind])[]> = {
   code: [[1, CODE]],
   agentic: [[1, AGENT]],
   batch: [[1, BATCH]],
-  'chat+rag': [[0.65, CHAT], [0.35, RAG]],
-  'chat+code': [[0.6, CHAT], [0.4, CODE]],
+  'chat+rag': [
+    [0.65, CHAT],
+    [0.35, RAG],
+  ],
+  'chat+code': [
+    [0.6, CHAT],
+    [0.4, CODE],
+  ],
 };
 
 interface Conversation {
@@ -94,7 +155,8 @@ export function workload(w: World): Workload {
       rate *= burstPhase;
     }
     if (!(rate > 0)) return 1;
-    const unit = load.process === 'gamma' || load.process === 'trace' ? arrivals.gamma(1 / load.cv ** 2) : arrivals.exponential();
+    const unit =
+      load.process === 'gamma' || load.process === 'trace' ? arrivals.gamma(1 / load.cv ** 2) : arrivals.exponential();
     return unit / rate;
   };
 
@@ -127,8 +189,7 @@ export function workload(w: World): Workload {
       }
       if (kind.documents[1] > 0) {
         const n = kind.documents[0] + content.int(kind.documents[1] - kind.documents[0] + 1);
-        for (let i = 0; i < n; i++)
-          segments.push(documentSegment(2_000_000 + document(content), kind.documentTokens));
+        for (let i = 0; i < n; i++) segments.push(documentSegment(2_000_000 + document(content), kind.documentTokens));
       }
       if (kind.again > 0 && content.chance(0.8)) {
         conversation = { kind, tenant, segments, turn: 0, readyAt: 0 };
@@ -175,7 +236,7 @@ export function workload(w: World): Workload {
       ownKey,
       structured,
       schema,
-      lora: adapterOf ? adapterOf(content) : -1,
+      lora: adapterOf ? (w.load.adapters > 0 ? content.int(w.load.adapters) : adapterOf(content)) : -1,
       arrival,
       attempt: 0,
       state: REQUEST.created,

@@ -1,0 +1,45 @@
+/** How much load a deployment carries: the analytic knee that scenarios scale their load by. */
+import { BANDWIDTH_EFFICIENCY, MODELS, PREFILL_MFU, SKUS } from './hardware.ts';
+import type { Spec } from './spec.ts';
+import { kvTokensOf } from './world/build.ts';
+
+/** Mean prompt, share of it that caches serve, and answer length of a mix at the usual sharing; from long runs of it. */
+const MIX_MEANS: Readonly<Record<Spec['load']['mix'], { prompt: number; hit: number; output: number }>> = {
+  chat: { prompt: 1650, hit: 0.6, output: 235 },
+  rag: { prompt: 2300, hit: 0.25, output: 175 },
+  code: { prompt: 5300, hit: 0.35, output: 400 },
+  agentic: { prompt: 6800, hit: 0.75, output: 150 },
+  batch: { prompt: 960, hit: 0.1, output: 680 },
+  'chat+rag': { prompt: 1900, hit: 0.4, output: 215 },
+  'chat+code': { prompt: 3100, hit: 0.45, output: 300 },
+};
+
+/** Requests per second at which the deployment is full: its slowest resource, at batches that keep ITL bearable. */
+export function knee(spec: Spec): number {
+  const d = spec.deploy;
+  const sku = SKUS[spec.cluster.sku]!;
+  const model = MODELS[d.model]!;
+  const mean = MIX_MEANS[spec.load.mix];
+  const shards = d.tp * d.pp;
+  const flops = sku.flops * PREFILL_MFU * shards;
+  const computed = mean.prompt * (d.prefixCaching ? 1 - mean.hit : 1);
+  const prefillS = (2 * model.activeParams * computed) / flops + (model.layers * 30e-6 * computed) / d.maxBatchTokens;
+  const context = mean.prompt + mean.output / 2;
+  const kv = kvTokensOf(spec, sku);
+  let best = 0;
+  for (const n of [4, 8, 16, 32, 48, 64, 96, 128, 192, 256]) {
+    if (n > d.maxSeqs || n * context > kv * 0.85) break;
+    const expertsRead = model.experts === 0 ? 1 : 1 - (1 - model.topK / model.experts) ** n;
+    const dense = model.experts === 0 ? model.params : model.activeParams * (1 - model.moeShare);
+    const weights = (dense + (model.params - dense) * expertsRead) * model.weightBytes;
+    const bytes = weights + n * context * model.kvBytes;
+    const step = bytes / (sku.bandwidth * BANDWIDTH_EFFICIENCY * shards) + model.layers * 2 * 13e-6 + 0.0015;
+    if (step > 0.075) break;
+    const decodeS = (mean.output * step) / n;
+    const rate = d.pd ? 1 / decodeS : 1 / (prefillS + decodeS);
+    best = Math.max(best, rate);
+  }
+  if (best === 0) best = 0.5 / (prefillS + mean.output * 0.05);
+  if (d.pd) return Math.min((d.pd.prefill * 0.9) / prefillS, d.pd.decode * best);
+  return best * d.replicas * d.dp;
+}
