@@ -164,18 +164,20 @@ function checkSection(section: Section, root: MapNode, checker: Checker): Map<st
 }
 
 /** What users of the Collector look for, and where it is here. */
-const COLLECTOR_TYPES: Readonly<Record<string, string>> = {
-  batch: "batching is part of every exporter's sending_queue: write sending_queue: { batch: {} } there",
-  queue_batch: 'every exporter has its own sending_queue, with batch in it',
-  logging: 'the exporter debug does this',
-  hostmetrics: 'the receiver host does this',
-  prometheus_simple: 'the receiver prometheus takes plain targets: targets: [http://host:port/metrics]',
-  transform: 'the processors attributes, resource and filter do parts of this',
-  resourcedetection:
-    'receivers fill in host and Kubernetes attributes by themselves; the processor resource adds others',
-  zpages: 'the own metrics (service::telemetry) and health_check show how the pipelines are',
-  pprof: 'run node with --cpu-prof, or --inspect on loopback',
-};
+const COLLECTOR_TYPES = new Map(
+  Object.entries({
+    batch: "batching is part of every exporter's sending_queue: write sending_queue: { batch: {} } there",
+    queue_batch: 'every exporter has its own sending_queue, with batch in it',
+    logging: 'the exporter debug does this',
+    hostmetrics: 'the receiver host does this',
+    prometheus_simple: 'the receiver prometheus takes plain targets: targets: [http://host:port/metrics]',
+    transform: 'the processors attributes, resource and filter do parts of this',
+    resourcedetection:
+      'receivers fill in host and Kubernetes attributes by themselves; the processor resource adds others',
+    zpages: 'the own metrics (service::telemetry) and health_check show how the pipelines are',
+    pprof: 'run node with --cpu-prof, or --inspect on loopback',
+  }),
+);
 
 function reportUnknownType(
   section: Section,
@@ -199,7 +201,7 @@ function reportUnknownType(
     hint:
       checker.missingPlugins.length > 0
         ? `perhaps it is of the plug-in that could not be loaded: ${checker.missingPlugins.join(', ')}`
-        : (COLLECTOR_TYPES[type] ?? 'enginelight components lists what is built in; service::plugins adds more'),
+        : (COLLECTOR_TYPES.get(type) ?? 'enginelight components lists what is built in; service::plugins adds more'),
   });
 }
 

@@ -12,6 +12,7 @@ import {
   URI,
   unsetMessage,
   unsupported,
+  variable,
 } from './providers.ts';
 import { type Entry, formatPath, type Node, type Path, type ScalarNode } from './tree.ts';
 
@@ -140,7 +141,7 @@ class Expansion {
     const split = opaque.indexOf(':-');
     const name = split < 0 ? opaque : opaque.slice(0, split);
     checkEnvName(name);
-    const value = this.reader.env[name];
+    const value = variable(name, this.reader);
     if (value === undefined && split < 0) {
       this.reader.issues.push({
         severity: 'warning',

@@ -80,15 +80,25 @@ function configFolder(item: Node, cwd: string): string {
   return item.place.line > 0 ? dirname(resolvePath(cwd, item.place.file)) : cwd;
 }
 
+/**
+ * What was loaded, by file or package. Definitions must be the same objects as long as the file is the same: a reload
+ * restarts what has another definition.
+ */
+const loaded = new Map<string, { readonly url: string; readonly plugin: Plugin }>();
+
 async function importPlugin(name: string, base: string, cwd: string): Promise<{ plugin: Plugin; folder: string }> {
   const file = locate(name, base, cwd);
+  const folder = file === undefined ? base : dirname(file);
+  // The time of the last change makes a reload see an edited file; node keeps modules by URL.
+  const url = file === undefined ? name : `${pathToFileURL(file)}?changed=${statSync(file).mtimeMs}`;
+  const before = loaded.get(file ?? name);
+  if (before?.url === url) return { plugin: before.plugin, folder };
   let exported: unknown;
   try {
-    // The time of the last change makes a reload see an edited file; node keeps modules by URL.
-    const url = file === undefined ? name : `${pathToFileURL(file)}?changed=${statSync(file).mtimeMs}`;
     exported = ((await import(url)) as { default?: unknown }).default;
-    if (typeof exported === 'function')
+    if (typeof exported === 'function') {
       exported = await (exported as (api: unknown) => unknown)(await import('../pipeline/index.ts'));
+    }
   } catch (failure) {
     const code = (failure as NodeJS.ErrnoException | undefined)?.code;
     if (file === undefined && code === 'ERR_MODULE_NOT_FOUND') {
@@ -96,7 +106,9 @@ async function importPlugin(name: string, base: string, cwd: string): Promise<{ 
     }
     throw new PluginError(`throws when it is loaded: ${firstLine(failure)}`, whereThrown(failure));
   }
-  return { plugin: checkShape(exported), folder: file === undefined ? base : dirname(file) };
+  const plugin = checkShape(exported);
+  loaded.set(file ?? name, { url, plugin });
+  return { plugin, folder };
 }
 
 const firstLine = (failure: unknown): string =>

@@ -64,7 +64,7 @@ export function readConfig(uri: string, index: number, reader: Reader): Node | u
         return rootOf(parseText(opaque, name, reader), name, reader);
       case 'env': {
         checkEnvName(opaque);
-        const text = reader.env[opaque];
+        const text = variable(opaque, reader);
         if (text === undefined) {
           reader.issues.push({
             severity: 'warning',
@@ -219,6 +219,10 @@ export function checkEnvName(name: string): void {
   if (ENV_NAME.test(name)) return;
   throw new ProviderError(`environment variable "${name}" has invalid name: must match regex ${ENV_NAME.source}`);
 }
+
+/** The value of a variable; `process.env` also answers to `constructor` and the like, which is not meant. */
+export const variable = (name: string, reader: Reader): string | undefined =>
+  Object.hasOwn(reader.env, name) ? reader.env[name] : undefined;
 
 export const unsetMessage = (name: string) =>
   `Configuration references unset environment variable: ${name} is not set, so the value is empty`;

@@ -132,8 +132,10 @@ const SIZE_UNITS: Record<string, number> = {
 export function parseSize(text: string | number): number | undefined {
   if (typeof text === 'number') return Number.isSafeInteger(text) && text >= 0 ? text : undefined;
   const match = /^(\d+(?:\.\d+)?)\s*([a-zA-Z]*)$/.exec(text.trim());
-  const unit = match && SIZE_UNITS[match[2]!.toLowerCase()];
-  return match && unit !== undefined && unit !== null ? Math.round(Number(match[1]) * unit) : undefined;
+  const unit = match?.[2]?.toLowerCase();
+  // Own keys only: `5constructor` is no size.
+  if (!match || unit === undefined || !Object.hasOwn(SIZE_UNITS, unit)) return undefined;
+  return Math.round(Number(match[1]) * SIZE_UNITS[unit]!);
 }
 
 /** A schema as the code here reads it, whichever `t.*` made it. */

@@ -36,13 +36,16 @@ describe('generated documents', () => {
 
 /** The YAML blocks of a document that are whole configs. */
 const configsIn = (path: string): string[] =>
-  [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^```ya?ml\n([\s\S]*?)^```/gm)]
-    .map((match) => match[1]!)
+  [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^( *)```ya?ml\n([\s\S]*?)^\1```/gm)]
+    .map(([, indent, text]) => text!.replaceAll(new RegExp(`^${indent}`, 'gm'), ''))
     .filter((text) => /^service:/m.test(text) && /^receivers:/m.test(text) && /^exporters:/m.test(text));
 
 describe('configs in documents load without a mistake or a warning', () => {
   const paths = [
+    'README.md',
     'docs/config.md',
+    'docs/deploy.md',
+    'docs/telemetry.md',
     ...SECTIONS.flatMap((section) =>
       (registry[section] as readonly AnyDefinition[]).map((d) => `${section}/${d.type}/README.md`),
     ),

@@ -82,6 +82,14 @@ metrics:
     expect(result.config!.registry.catalog.sources.map((source) => source.name)).toEqual(['other', 'mine']);
   });
 
+  test('that was not edited gives the same definitions again, so that a reload restarts nothing', async () => {
+    const first = await load(using('[./p.mjs]'), { files: { 'p.mjs': GOOD } });
+    const options = { registry: testRegistry, env: {}, cwd: first.cwd };
+    const second = await loadConfig({ configs: ['config.yaml'], sets: [] }, options);
+    const definitionOf = (result: typeof second) => result.config!.exporters.get('mine')!.definition;
+    expect(definitionOf(second)).toBe(definitionOf(first.result));
+  });
+
   test('that was edited is loaded anew by the next load', async () => {
     const files = { 'p.mjs': GOOD.replace("'x'", "'one'") };
     const first = await load(using('[./p.mjs]'), { files });

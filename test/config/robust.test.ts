@@ -5,6 +5,7 @@ import { parse } from 'yaml';
 import { expand } from '../../config/expand.ts';
 import { loadConfig } from '../../config/load.ts';
 import { createReader, readConfig, readSet } from '../../config/providers.ts';
+import { formatIssue } from '../../config/report.ts';
 import { toPlain } from '../../config/tree.ts';
 import { testRegistry, VALID } from '../kit/config.ts';
 
@@ -69,6 +70,32 @@ describe('reading a config', () => {
       ),
       { numRuns: 400 },
     );
+  });
+
+  test.each([
+    'constructor',
+    '__proto__',
+    'toString',
+    'hasOwnProperty',
+    'valueOf',
+  ])('survives the name %s everywhere', async (name) => {
+    const texts = [
+      `${name}: {}\n${VALID}`,
+      `processors: { ${name}: }\n${VALID}`,
+      `processors: { memory_limiter: { ${name}: 1, limit_mib: "\${${name}}", check_interval: 5${name} } }\n${VALID}`,
+      `extensions: { health_check: { endpoint: "\${env:${name}}" } }\n${VALID}`,
+      VALID.replace('inference', name),
+      VALID.replace('[otlp]', `[otlp, ${name}]`),
+      VALID.replace('nop:', `otlp_http: { endpoint: "http://a", headers: { ${name}: x }, compression: ${name} }`),
+    ];
+    for (const text of texts) {
+      const result = await loadConfig(
+        { configs: [`yaml:${text}`], sets: [`${name}.${name}=${name}`] },
+        { registry: testRegistry, env: process.env, cwd: '/' },
+      );
+      expect(result.ok).toBe(false);
+      expect(result.mistakes.map((issue) => formatIssue(issue)).join('\n')).not.toContain('[native code]');
+    }
   });
 
   test('survives any value at any place', async () => {
