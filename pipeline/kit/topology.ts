@@ -492,7 +492,13 @@ function observe(
     if (node && gpuId === '') topology.link(instance, node, 'at', 'host.name', 1, at);
   }
 
-  if (instance && rank && instance.kind === 'replica') {
+  // Engines number even a single data-parallel rank 0: that alone is no rank of its own.
+  const alone = rank === 'dp0' && topology.get('rank', `${instance?.id}/dp1`) === undefined;
+  if (instance && rank && !alone && instance.kind === 'replica') {
+    if (rank.startsWith('dp') && rank !== 'dp0' && !rank.includes('/')) {
+      const first = topology.entity('rank', `${instance.id}/dp0`, at);
+      if (first) topology.link(first, instance, 'part', 'inference.rank', 1, at);
+    }
     const made = topology.entity('rank', `${instance.id}/${rank}`, at);
     if (made) {
       subject.rank = made;
@@ -525,4 +531,39 @@ function observe(
     }
   }
   return subject;
+}
+
+/** The group behind a communicator of an instance, with one of its members; undefined beyond the limits. */
+export function observeGroup(
+  topology: Topology,
+  instance: Entity,
+  comm: string,
+  size: number,
+  member: Entity | undefined,
+  at: number,
+): Entity | undefined {
+  const group = topology.entity('group', `${instance.id}/${comm || 'world'}`, at);
+  if (!group) return undefined;
+  topology.link(group, instance, 'part', 'comm.id', 1, at);
+  topology.describe(group, 'size', size);
+  if (member) topology.link(member, group, 'part', 'comm.rank', 1, at);
+  return group;
+}
+
+/** The pair of two replicas that hand over KV, `<source>-><destination>`. */
+export function observePair(topology: Topology, source: string, destination: string, at: number): Entity | undefined {
+  const pair = topology.entity('pair', `${source}->${destination}`, at);
+  if (!pair) return undefined;
+  for (const [end, id] of [
+    ['source', source],
+    ['destination', destination],
+  ] as const) {
+    topology.describe(pair, end, id);
+    const replica = topology.get('replica', id);
+    if (!replica) continue;
+    for (const { entity } of topology.related(replica, 'service'))
+      topology.link(pair, entity, 'part', 'kv_transfer', 1, at);
+    for (const node of topology.nodes(replica)) topology.link(pair, node, 'at', 'kv_transfer', 1, at);
+  }
+  return pair;
 }

@@ -2,7 +2,7 @@
  * What hooks, engines and the outside tell as single events: collectives joined by sequence number, engine steps, pipeline
  * stages, KV transfers, finished requests, changes and log lines. Everything is kept in bounded rings.
  */
-import type { Entity, Subject, Topology } from '../../pipeline/kit/topology.ts';
+import { type Entity, observeGroup, observePair, type Subject, type Topology } from '../../pipeline/kit/topology.ts';
 import { CHANGE_EVENT } from '../../pipeline/kit/verdict.ts';
 import { type AnyValue, Double, type LogRecord, msFromNanos, type Resource, type Span } from '../../pipeline/model.ts';
 
@@ -180,6 +180,7 @@ export function createEvents(topology: Topology): Events {
   const lastHook = new Map<string, number>();
   const happenings = bounded<Happening>(2000);
   const subjects = new WeakMap<Resource, Subject>();
+  const pairs = new Map<string, Entity>();
 
   const subjectOf = (resource: Resource, now: number): Subject => {
     let subject = subjects.get(resource);
@@ -211,10 +212,8 @@ export function createEvents(topology: Topology): Events {
     }
     if (!group) {
       if (groups.size >= GROUPS || !(size >= 2 && size <= 4096)) return undefined;
-      const entity = topology.entity('group', id, now);
+      const entity = observeGroup(topology, instance, comm, size, undefined, now);
       if (!entity) return undefined;
-      topology.link(entity, instance, 'part', 'comm.id', 1, now);
-      topology.describe(entity, 'size', size);
       group = {
         entity,
         instance,
@@ -248,7 +247,7 @@ export function createEvents(topology: Topology): Events {
     group.entity.lastSeen = now;
     if (subject.rank && group.members[rank] !== subject.rank) {
       group.members[rank] = subject.rank;
-      topology.link(subject.rank, group.entity, 'part', 'comm.rank', 1, now);
+      observeGroup(topology, instance, str(a['comm.id']), size, subject.rank, now);
     }
     if (a['hook.open'] === true) {
       group.open.set(rank, { rank, seq, op, openMs: Math.max(0, end - start), at: now });
@@ -287,19 +286,15 @@ export function createEvents(topology: Topology): Events {
     const source = str(a['kv.source']) || (subject.instance?.id ?? '');
     const destination = str(a['kv.destination']);
     if (!source || !destination) return;
-    const pair = topology.entity('pair', `${source}->${destination}`, now);
-    if (!pair) return;
-    for (const [end_, id] of [
-      ['source', source],
-      ['destination', destination],
-    ] as const) {
-      topology.describe(pair, end_, id);
-      const instance = topology.get('replica', id);
-      if (!instance) continue;
-      for (const { entity } of topology.related(instance, 'service'))
-        topology.link(pair, entity, 'part', 'kv_transfer', 1, now);
-      for (const node of topology.nodes(instance)) topology.link(pair, node, 'at', 'kv_transfer', 1, now);
+    const key = `${source}->${destination}`;
+    let pair = pairs.get(key);
+    if (!pair || now - pair.lastSeen > 60_000) {
+      pair = observePair(topology, source, destination, now);
+      if (!pair) return;
+      if (pairs.size > 10_000) pairs.clear();
+      pairs.set(key, pair);
     }
+    pair.lastSeen = now;
     const wait = num(a['kv.wait_ns']);
     listFor(transfers, pair.key, 1024)?.push({
       start,
@@ -318,15 +313,15 @@ export function createEvents(topology: Topology): Events {
     listFor(requests, instance.key, 512)?.push({
       end,
       traceId: span.traceId,
-      id: str(a['gen_ai.request.id'] ?? a['rid'] ?? a['request.id']),
-      e2eMs: seconds(a['gen_ai.latency.e2e']) ?? end - start,
-      ttftMs: seconds(a['gen_ai.latency.time_to_first_token']),
-      queueMs: seconds(a['gen_ai.latency.time_in_queue']),
-      prefillMs: seconds(a['gen_ai.latency.time_in_model_prefill']),
-      decodeMs: seconds(a['gen_ai.latency.time_in_model_decode']),
-      promptTokens: num(a['gen_ai.usage.prompt_tokens'] ?? a['gen_ai.usage.input_tokens']),
-      cachedTokens: num(a['gen_ai.usage.cached_tokens']),
-      outputTokens: num(a['gen_ai.usage.completion_tokens'] ?? a['gen_ai.usage.output_tokens']),
+      id: str(a['inference.request.id']),
+      e2eMs: seconds(a['gen_ai.server.request.duration']) ?? end - start,
+      ttftMs: seconds(a['gen_ai.server.time_to_first_token']),
+      queueMs: seconds(a['inference.request.queue.duration']),
+      prefillMs: seconds(a['inference.request.prefill.duration']),
+      decodeMs: seconds(a['inference.request.decode.duration']),
+      promptTokens: num(a['gen_ai.usage.input_tokens']),
+      cachedTokens: num(a['gen_ai.usage.cache_read.input_tokens'] ?? a['gen_ai.usage.cached_tokens']),
+      outputTokens: num(a['gen_ai.usage.output_tokens']),
       failed: span.status.code === 2,
     });
   }
@@ -384,7 +379,7 @@ export function createEvents(topology: Topology): Events {
             transfer(span, subject, start, end, now);
             break;
           default:
-            if (instance && (a['gen_ai.latency.e2e'] !== undefined || a['gen_ai.request.id'] !== undefined)) {
+            if (instance && (a['inference.stage'] === 'request' || a['gen_ai.server.request.duration'] !== undefined)) {
               request(span, instance, start, end);
             }
             continue;

@@ -161,7 +161,7 @@ export function throttled(view: AnyView, reason: RegExp, windowMs: number): Thro
 
 export const THERMAL = /therm/i;
 export const BRAKE = /brake/i;
-export const POWER = /power|board/i;
+export const POWER = /^(?!.*brake).*(power|board)/i;
 
 export interface ClockLoss {
   /** clock / reference. */

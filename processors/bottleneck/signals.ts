@@ -68,7 +68,10 @@ const SHAPES: Readonly<Record<string, SignalShape>> = {
   'hw.gpu.utilization': gpu('max', ['hw.gpu.task']),
   'hw.gpu.clock': gpu('mean', ['clock']),
   'hw.gpu.throttle': gpu('sum', ['reason']),
-  'hw.temperature': gpu('max', ['hw.sensor_location']),
+  'hw.temperature': {
+    ...gpu('max', ['hw.sensor_location']),
+    prefer: { 'hw.sensor_location': ['gpu', 'junction', 'edge', 'hotspot'] },
+  },
   'hw.power': gpu('sum'),
   'hw.errors': gpu('sum', ['error.type']),
   'hw.gpu.io': gpu('sum', ['link', 'network.io.direction']),

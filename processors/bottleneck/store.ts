@@ -106,7 +106,8 @@ export function createStore(
   function entityOf(shape: SignalShape, subject: Subject, series: Series, now: number): Entity | undefined {
     switch (shape.of) {
       case 'gpu':
-        return subject.gpu;
+        // `hw.errors` and `hw.status` are told of NICs too.
+        return subject.gpu ?? subject.nic;
       case 'node':
         return subject.node;
       case 'nic':

@@ -71,8 +71,10 @@ export default defineDetector({
           if (view.now - when > p.hold) break;
           if (channel.kind === 'counter' && value > before && Number.isFinite(named)) take(named, when, 'B');
           // The gauge keeps the last code for ever: only a change is an event.
-          if (channel.kind === 'gauge' && value !== before && value > 0)
+          if (channel.kind !== 'gauge' || !(value > 0)) continue;
+          if (Number.isFinite(named) ? value > before : value !== before) {
             take(Number.isFinite(named) ? named : value, when, 'B');
+          }
         }
       }
     }

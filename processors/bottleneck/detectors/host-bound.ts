@@ -22,8 +22,8 @@ export default defineDetector({
     'container.cpu.time',
     'hw.gpu.utilization',
     'hw.gpu.sm_active',
-    'system.pressure.cpu.some',
-    'system.cpu.utilization',
+    'container.psi.time',
+    'system.psi.time',
   ],
   needs: [
     { grade: 'A', signals: ['hook.engine_step', 'inference.requests.running'] },
@@ -84,14 +84,17 @@ export default defineDetector({
       gpu += Math.min(period, own[i - 1]!.gpuMs!);
     }
     const throttled = throttledShare(view);
+    const nodes = view.related('node');
+    const container = view.counter('container.psi.time', { resource: 'cpu', kind: 'some' })?.rate(view.wf);
     const pressure =
-      view.related('node').length > 0
-        ? view.on(view.related('node')[0]!).gauge('system.pressure.cpu.some')?.mean(view.wf)
-        : undefined;
+      container ??
+      (nodes.length === 1
+        ? view.on(nodes[0]!).counter('system.psi.time', { resource: 'cpu', kind: 'some' })?.rate(view.wf)
+        : undefined);
     const core = view.counter('process.cpu.time')?.rate(view.wf);
     const cpu = [
       view.atLeast('container.cpu.throttled.periods', throttled, p.throttled, 'share of periods throttled'),
-      view.atLeast('system.pressure.cpu.some', pressure, p.pressure),
+      view.atLeast(container ? 'container.psi.time' : 'system.psi.time', pressure, p.pressure),
       view.atLeast('process.cpu.time', core, p.core, 'cores used by the engine process'),
     ];
     if (wall > 0 && own.length >= 20) {

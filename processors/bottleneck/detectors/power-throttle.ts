@@ -16,8 +16,8 @@ export default defineDetector({
     'hw.gpu.utilization',
     'hw.gpu.sm_active',
     'hw.power',
-    'hw.gpu.power.limit',
-    'hw.gpu.power.limit.default',
+    'hw.power.limit',
+    'hw.power.limit.default',
     'hw.temperature',
   ],
   needs: [
@@ -90,11 +90,11 @@ export default defineDetector({
     const under = util ? [view.atLeast('hw.gpu.utilization', util, p.load)] : [];
     const power = throttled(view, POWER, view.wf)?.share;
     const thermal = throttled(view, THERMAL, view.wf)?.share;
-    const limit = view.gauge('hw.gpu.power.limit')?.last();
-    const normal = view.gauge('hw.gpu.power.limit.default')?.last();
+    const limit = view.gauge('hw.power.limit')?.last();
+    const normal = view.gauge('hw.power.limit.default')?.last();
     const lowered =
       limit && normal && normal.value > 0
-        ? view.atMost('hw.gpu.power.limit', limit.value / normal.value, p.limit_ratio, 'limit / default')
+        ? view.atMost('hw.power.limit', limit.value / normal.value, p.limit_ratio, 'limit / default')
         : undefined;
     const lost = view.atMost('hw.gpu.clock', loss.ratio, p.clock_ratio, `of ${loss.by}`);
     const counter = [
