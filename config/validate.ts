@@ -29,12 +29,7 @@ const compiled = new WeakMap<object, ValidateFunction>();
 
 /** Every fault of a value that went through `conform`; empty if it is valid. */
 export function faultsOf(schema: AnySchema, value: unknown): Fault[] {
-  let validate = compiled.get(schema);
-  if (!validate) {
-    ajv ??= createAjv();
-    validate = ajv.compile(translate(schema));
-    compiled.set(schema, validate);
-  }
+  const validate = compiledFor(schema);
   if (validate(value)) return [];
   return (validate.errors ?? []).map((error) => ({
     path: error.instancePath === '' ? [] : error.instancePath.slice(1).split('/').map(unescapePointer),
@@ -42,6 +37,17 @@ export function faultsOf(schema: AnySchema, value: unknown): Fault[] {
     params: error.params,
     schema: (error.parentSchema as Translated).declared,
   }));
+}
+
+/** Compiled when first needed: most configs use few components, and few alternatives of those. */
+function compiledFor(schema: AnySchema): ValidateFunction {
+  let validate = compiled.get(schema);
+  if (!validate) {
+    ajv ??= createAjv();
+    validate = ajv.compile(translate(schema));
+    compiled.set(schema, validate);
+  }
+  return validate;
 }
 
 const unescapePointer = (step: string): string => step.replaceAll('~1', '/').replaceAll('~0', '~');
@@ -52,6 +58,9 @@ function createAjv(): Ajv2020 {
   const instance = new Ajv({
     allErrors: true,
     verbose: true,
+    // The sentences are our own; and optimising the code takes longer than running it once ever will (measured: half).
+    messages: false,
+    code: { optimize: false },
     strict: false,
     meta: false,
     validateSchema: false,
@@ -76,10 +85,9 @@ function createAjv(): Ajv2020 {
     keyword: 'union',
     errors: 'full',
     compile: (alternatives: AnySchema[], parent: AnySchemaObject) => {
-      const validators = new Map(alternatives.map((schema) => [schema, instance.compile(translate(schema))]));
       const check: Check = (value, context) => {
         const fit = pickAlternative(alternatives, value);
-        const validator = fit && validators.get(fit);
+        const validator = fit && compiledFor(fit);
         // The context carries the path, so that the errors inside say where they are in the whole.
         if (validator?.(value, context as Parameters<typeof validator>[1])) return true;
         const none = { keyword: 'union', params: {}, instancePath: context?.instancePath ?? '', parentSchema: parent };
