@@ -44,6 +44,7 @@ export interface Every {
 
 /** Costs that the interval follows: the median of these. */
 const REMEMBERED = 5;
+const ENOUGH = 3;
 const TOLERANCE_MS = 2;
 
 /** Starts the loop. */
@@ -95,9 +96,9 @@ export function runEvery(options: EveryOptions): Every {
   const follow = (cost: number) => {
     costs.push(cost);
     if (costs.length > REMEMBERED) costs.shift();
-    // The first run may include what only a first run pays; later ones correct it.
-    const sorted = [...costs].sort((a, b) => a - b);
-    const typical = costs.length < 3 ? sorted[0]! : sorted[Math.floor(sorted.length / 2)]!;
+    // The first run may include what only a first run pays.
+    if (costs.length < ENOUGH) return;
+    const typical = [...costs].sort((x, y) => x - y)[(costs.length - 1) >> 1]!;
     const wanted = Math.max(base, Math.ceil(typical / maxLoad));
     // Small changes would only make the spacing uneven.
     if (wanted !== interval && (wanted === base || Math.abs(wanted - interval) > 0.1 * interval)) {
