@@ -258,6 +258,27 @@ export const metricsBatch = (items: readonly Point[]): MetricsBatch => ({ signal
 export const tracesBatch = (items: readonly Span[]): TracesBatch => ({ signal: 'traces', items });
 export const logsBatch = (items: readonly LogRecord[]): LogsBatch => ({ signal: 'logs', items });
 
+const ITEM_COUNT = Symbol('item count');
+
+/** How many items a batch has; does not make a batch that was not decoded yet decode itself. */
+export const itemCount = (batch: Batch): number =>
+  (batch as { readonly [ITEM_COUNT]?: number })[ITEM_COUNT] ?? batch.items.length;
+
+/** A batch whose `count` items are only made when somebody looks at them, once. */
+export function lazyBatch(signal: Signal, count: number, make: () => Batch['items']): Batch {
+  let items: Batch['items'] | undefined;
+  const batch = {
+    signal,
+    get items() {
+      items ??= make();
+      return items;
+    },
+  };
+  // Not enumerable: a batch that is spread into a new one with other items must not inherit the count.
+  Object.defineProperty(batch, ITEM_COUNT, { value: count });
+  return batch as Batch;
+}
+
 /** A resource with nothing but attributes. */
 export function resource(attributes: Attributes, schemaUrl = ''): Resource {
   return { attributes, droppedAttributesCount: 0, schemaUrl };

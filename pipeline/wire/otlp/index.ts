@@ -2,13 +2,14 @@
  * OTLP: batches to requests and back, in protobuf and JSON. Without loss relative to the model; what the model leaves out
  * (envelopes without items, metrics without points, all-zero ids) is dropped on reading.
  */
-import type { Batch, LogRecord, Point, Signal, Span } from '../../model.ts';
+import { type Batch, type LogRecord, lazyBatch, type Point, type Signal, type Span } from '../../model.ts';
 import { Reader } from '../protobuf/reader.ts';
 import { readMetrics } from './decode-metrics.ts';
 import { readLogs, readTraces } from './decode-traces.ts';
 import { writer } from './encode-common.ts';
 import { writeMetrics } from './encode-metrics.ts';
 import { writeLogs, writeTraces } from './encode-traces.ts';
+import { inspectRequest } from './inspect.ts';
 import { createInterner, type Interner } from './interner.ts';
 import { readJson, readJsonRequest } from './json-decode.ts';
 import { jsonOf } from './json-encode.ts';
@@ -31,9 +32,17 @@ export {
 
 export type OtlpEncoding = 'protobuf' | 'json';
 
-/** The Export…ServiceRequest of a batch: neighbours of one resource, scope and metric share an envelope. */
+/** Protobuf requests that batches were opened from. */
+const opened = new WeakMap<Batch, Uint8Array>();
+
+/**
+ * The Export…ServiceRequest of a batch: neighbours of one resource, scope and metric share an envelope. For a batch of
+ * `openRequest`, its own bytes, untouched. The result must not be changed.
+ */
 export function encodeRequest(batch: Batch, encoding: OtlpEncoding): Uint8Array {
   if (encoding === 'json') return Buffer.from(jsonOf(batch));
+  const original = opened.get(batch);
+  if (original !== undefined) return original;
   try {
     if (batch.signal === 'metrics') writeMetrics(writer, batch.items);
     else if (batch.signal === 'traces') writeTraces(writer, batch.items);
@@ -78,6 +87,18 @@ export function decodeRequest(
     case 'logs':
       return { signal, items: readLogs(reader, interner) };
   }
+}
+
+/**
+ * Like `decodeRequest` of protobuf, but looks the request over only, as far as is needed to know that it is well-formed;
+ * its items are decoded when somebody asks for them. Passing it on costs next to nothing. `bytes` must not change.
+ */
+export function openRequest(signal: Signal, bytes: Uint8Array, options: DecodeOptions = {}): Batch {
+  const items = inspectRequest(signal, new Reader(bytes));
+  if (items === undefined) return decodeRequest(signal, bytes, 'protobuf', options);
+  const batch = lazyBatch(signal, items, () => decodeRequest(signal, bytes, 'protobuf', options).items);
+  opened.set(batch, bytes);
+  return batch;
 }
 
 /** Likewise, of an OTLP/JSON request object that is parsed already (numbers beyond 2^53 may be rounded). */
