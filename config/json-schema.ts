@@ -22,9 +22,8 @@ export function configSchema(registry: Registry): Json {
   const definitions: Json = {};
   const properties: Json = {};
   for (const section of SECTIONS) properties[section] = sectionSchema(section, registry, definitions);
-  return {
+  return shareRepeated({
     $schema: 'http://json-schema.org/draft-07/schema#',
-    $id: 'https://enginelight.dev/config.schema.json',
     title: 'enginelight config',
     description: 'What enginelight receives, how it processes it, and where it sends it.',
     type: 'object',
@@ -32,7 +31,7 @@ export function configSchema(registry: Registry): Json {
     additionalProperties: false,
     required: ['receivers', 'exporters', 'service'],
     definitions,
-  };
+  });
 }
 
 const SECTION_TEXT: Record<Section, string> = {
@@ -197,24 +196,82 @@ function translateObject(schema: AnySchema): Json {
 }
 
 function translateText(schema: AnySchema, types: readonly unknown[]): Json {
-  const pattern = (regex: string): Json => ({ type: [...types, 'null'], pattern: `${regex}|${EXPRESSION}` });
+  // `patternErrorMessage` and `errorMessage` are the editors' own: what they say in place of the regular expression.
+  const pattern = (regex: string, message: string): Json => ({
+    type: [...types, 'null'],
+    pattern: `${regex}|${EXPRESSION}`,
+    patternErrorMessage: `Expected ${message}.`,
+  });
   switch (schema.format) {
-    case 'duration':
-      return { ...pattern(DURATION), minimum: 0, maximum: 0 };
+    case 'duration': {
+      const message = 'a duration with a unit, such as 5s or 1m30s';
+      const text = { ...pattern(DURATION, message), type: ['string', 'null'], errorMessage: `Expected ${message}.` };
+      return { anyOf: [text, { const: 0 }] };
+    }
     case 'size':
-      return { ...pattern(SIZE), minimum: 0 };
+      return { ...pattern(SIZE, 'a size such as 4MiB, or bytes'), minimum: 0 };
     case 'endpoint':
-      return pattern(ENDPOINT);
+      return pattern(ENDPOINT, 'host:port');
     case 'http_url':
-      return pattern('^[hH][tT][tT][pP][sS]?://[^/?#]');
+      return pattern('^[hH][tT][tT][pP][sS]?://[^/?#]', 'a URL such as http://host:port');
     default: {
       const own = schema['pattern'] as string | undefined;
-      return own === undefined
-        ? { type: [...types, 'null'], ...keep(schema, ['minLength', 'maxLength']) }
-        : pattern(own);
+      if (own !== undefined) return pattern(own, `a text that matches ${own}`);
+      return { type: [...types, 'null'], ...keep(schema, ['minLength', 'maxLength']) };
     }
   }
 }
+
+/**
+ * Moves what is said several times (TLS settings, discovery) into definitions: receivers share most of their options, and
+ * an editor reads the file at every start.
+ */
+function shareRepeated(schema: Json): Json {
+  const seen = new Map<string, { count: number; name: string }>();
+  const count = (value: unknown, key: string): void => {
+    if (typeof value !== 'object' || value === null) return;
+    if (isShareable(value)) {
+      const text = JSON.stringify(value);
+      const known = seen.get(text);
+      if (known) {
+        known.count++;
+        return;
+      }
+      seen.set(text, { count: 1, name: key });
+    }
+    for (const [name, inner] of Object.entries(value)) count(inner, name);
+  };
+  count(schema, '');
+
+  const definitions: Json = {};
+  const names = new Map<string, string>();
+  const replace = (value: unknown): unknown => {
+    if (typeof value !== 'object' || value === null) return value;
+    const text = isShareable(value) ? JSON.stringify(value) : '';
+    const known = seen.get(text);
+    if (known === undefined || known.count < 2) return rebuild(value, replace);
+    let name = names.get(text);
+    if (name === undefined) {
+      name = known.name;
+      for (let n = 2; Object.hasOwn(definitions, `shared.${name}`); n++) name = `${known.name}.${n}`;
+      names.set(text, name);
+      definitions[`shared.${name}`] = {};
+      definitions[`shared.${name}`] = rebuild(value, replace);
+    }
+    return { $ref: `#/definitions/shared.${name}` };
+  };
+  const whole = replace(schema) as Json;
+  return { ...whole, definitions: { ...(whole['definitions'] as Json), ...definitions } };
+}
+
+/** A schema of some size; a `$ref` to anything smaller saves nothing. */
+const isShareable = (value: object): boolean =>
+  ('type' in value || 'anyOf' in value) && 'description' in value && JSON.stringify(value).length > 300;
+
+const rebuild = (value: object, map: (inner: unknown) => unknown): unknown =>
+  Array.isArray(value)
+    ? value.map(map)
+    : Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, map(inner)]));
 
 function keep(schema: AnySchema, keys: readonly string[]): Json {
   return Object.fromEntries(keys.filter((key) => schema[key] !== undefined).map((key) => [key, schema[key]]));

@@ -17,7 +17,9 @@ import { receivers } from '../../receivers/index.ts';
 const FOLDER = fileURLToPath(new URL('../../config/examples/', import.meta.url));
 const registry: Registry = { receivers, processors, exporters, extensions, catalog: loadCatalog() };
 const files = readdirSync(FOLDER).filter((file) => file.endsWith('.yaml'));
-const accepts = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(configSchema(registry));
+const editorAjv = () =>
+  new Ajv({ allErrors: true, allowUnionTypes: true }).addVocabulary(['errorMessage', 'patternErrorMessage']);
+const accepts = editorAjv().compile(configSchema(registry));
 
 describe('the example', () => {
   test.each(files)('%s loads without a mistake or a warning', async (file) => {
