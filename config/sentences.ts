@@ -38,11 +38,14 @@ export function sentenceFor(fault: Fault, around: Surroundings): Sentence {
     case 'additionalProperties': {
       const key = String(fault.params['additionalProperty']);
       const valid = Object.keys(schema.properties ?? {});
+      const suggestion = suggestKey(key, path, valid, around.root);
+      // A long list is only worth reading when there is no better guess.
+      const list = valid.length > 0 && (suggestion === '' || valid.length <= 8);
       return {
         path: [...path, key],
         aboutKey: true,
-        message: `${name} has invalid keys: ${key}${suggestKey(key, path, valid, around.root)}`,
-        ...(valid.length > 0 ? { hint: `valid keys: ${shorten(valid)}` } : {}),
+        message: `${name} has invalid keys: ${key}${suggestion}`,
+        ...(list ? { hint: `valid keys: ${shorten(valid)}` } : {}),
       };
     }
     case 'required': {
