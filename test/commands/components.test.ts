@@ -55,7 +55,9 @@ extensions:
     expect(out).not.toMatch(/^sglang/m);
     const json = await runCommand(components, ['--catalog', '--json'], { registry });
     const rows = JSON.parse(json.out) as { source: string; metric: string; to?: string }[];
-    expect(rows.find((row) => row.metric === 'vllm:num_requests_running')?.to).toBe('inference.requests.running');
+    expect(rows.find((row) => row.source === 'vllm' && row.metric === 'vllm:num_requests_running')?.to).toBe(
+      'inference.requests.running',
+    );
     expect(new Set(rows.map((row) => row.source)).size).toBeGreaterThan(10);
     const wrong = await runCommand(components, ['--catalog', 'vlm'], { registry });
     expect([wrong.code, wrong.err]).toEqual([2, 'there is no source "vlm"; did you mean "vllm"?']);
