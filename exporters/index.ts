@@ -5,11 +5,13 @@ import { debugExporter } from './debug/index.ts';
 import { fileExporter } from './file/index.ts';
 import { otlpHttpExporter } from './otlp_http/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
+import { prometheusRemoteWriteExporter } from './prometheus_remote_write/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
 export const exporters: readonly ExporterDefinition<any>[] = [
   otlpHttpExporter,
   prometheusExporter,
+  prometheusRemoteWriteExporter,
   fileExporter,
   debugExporter,
   consoleExporter,

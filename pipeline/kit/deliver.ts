@@ -17,6 +17,11 @@ export type { SendResult } from './deliver-retry.ts';
 /** What an exporter brings. */
 export interface Sender<R> {
   /**
+   * Called once for what goes out together, in the order of the queue, before it is encoded. May leave items out, and
+   * counts them then. `undo` takes it back where the sender will bring the same data again (a queue that is off).
+   */
+  prepare?(batch: Batch): { readonly batch: Batch; undo(): void };
+  /**
    * Makes the request of a batch, once: a retry sends the same object again. Undefined if there is nothing to send.
    * May throw a PermanentError.
    */
@@ -83,6 +88,7 @@ export async function deliver<R>(
   async function sendBatch(batch: Batch, inline: boolean): Promise<{ error?: Error; aborted: number }> {
     const { signal } = batch;
     const items = batch.items.length;
+    if (items === 0) return { aborted: 0 };
     const lose = (error: Error, reason: 'too_large' | 'permanent_error' | 'retries_exhausted') => {
       meter.failed(signal, items);
       if (inline) log.error('Exporting failed. Rejecting data.', { error, rejected_items: items, ...hint(error) });
@@ -174,7 +180,9 @@ export async function deliver<R>(
       batches.push(from === 0 && to === entry.items ? batch : sliceBatch(batch, from, to));
     }
     if (batches.length === 0) return {};
-    const { error, aborted } = await sendBatch(joinBatches(batches), false);
+    const joined = joinBatches(batches);
+    const ready = sender.prepare?.(joined).batch ?? joined;
+    const { error, aborted } = await sendBatch(ready, false);
     const dropped = Math.min(aborted, inMemory);
     noteUndelivered(signal, dropped, false);
     noteUndelivered(signal, aborted - dropped, true);
@@ -287,12 +295,15 @@ export async function deliver<R>(
   }
 
   async function inline(batch: Batch): Promise<void> {
-    const work = sendBatch(batch, true);
+    const ready = sender.prepare?.(batch);
+    const work = sendBatch(ready?.batch ?? batch, true);
     const running = work.then(() => {});
     inlineRunning.add(running);
     try {
       const { error } = await work;
-      if (error) throw error;
+      if (!error) return;
+      if (error instanceof RetryableError) ready?.undo();
+      throw error;
     } finally {
       inlineRunning.delete(running);
     }

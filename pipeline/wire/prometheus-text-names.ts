@@ -132,6 +132,7 @@ const leadingDigit = (name: string) => (/^[0-9]/.test(name) ? `_${name}` : name)
 
 /** The name of a label. Names that start with two underscores are Prometheus' own and lose one. */
 export function labelName(name: string, strategy: TranslationStrategy): string {
+  if (name === '') return '_';
   if (strategy === 'NoUTF8EscapingWithSuffixes' || strategy === 'NoTranslation') {
     return name.startsWith('__') ? name.slice(1) : name;
   }
