@@ -40,9 +40,7 @@ export const clientOptions = {
     description: 'More headers to send with every request.',
     default: {},
   }),
-  proxy_url: t.optional(
-    t.url({ description: 'An HTTP proxy to go through. The environment variables for proxies are not read.' }),
-  ),
+  proxy_url: t.optional(t.url({ description: 'An HTTP proxy to go through.' })),
 };
 
 /** What the code gets for `clientOptions`. */

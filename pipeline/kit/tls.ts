@@ -121,9 +121,8 @@ export function clientTls(tls: TlsClientOptions | undefined, options: FromFilesO
       }),
     );
   };
-  const what = files.length > 1 ? 'TLS certificates' : 'TLS certificate';
   if (files.length > 0) {
-    return fromFiles(what, files, make, { ...options, recheckMs: tls?.reload_interval ?? 1000 });
+    return fromFiles('TLS certificate', files, make, { ...options, recheckMs: tls?.reload_interval ?? 1000 });
   }
   let made: ClientTls | undefined;
   return async () => {
