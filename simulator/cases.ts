@@ -40,7 +40,6 @@ export interface CaseSpec extends Spec {
 export const TOPOLOGIES = ['aggregated', 'split', 'parallel'] as const;
 export type Topology = (typeof TOPOLOGIES)[number];
 export const DIALECTS = ['vllm-0.10', 'vllm-0.20', 'sglang-0.5', 'dynamo-1.1'] as const;
-const DRAWN: readonly Dialect[] = ['vllm-0.10', 'vllm-0.20'];
 export type Dialect = (typeof DIALECTS)[number];
 export const LOADS = [0.3, 0.6, 0.8, 0.95] as const;
 
@@ -136,6 +135,13 @@ function baseSpec(r: Random, topology: Topology, dialect: Dialect, fault: string
   };
 }
 
+/** Dialects that can show a fault at all. */
+function dialectsFor(fault: string, topology: Topology): readonly Dialect[] {
+  const all = DIALECTS.filter((x) => topology !== 'parallel' || x !== 'dynamo-1.1');
+  if (fault === 'offload-slow') return ['vllm-0.10', 'vllm-0.20'];
+  return all;
+}
+
 /** Which topology a fault needs; undefined when any will do. */
 function neededTopology(fault: string): Topology | undefined {
   if (
@@ -222,7 +228,7 @@ export function generateCase(seed: number, options: CaseOptions = {}): CaseSpec 
     (options.topology as Topology | undefined) ??
     neededTopology(kind) ??
     r.pick(['aggregated', 'aggregated', 'split', 'parallel'] as const);
-  const dialect = (options.dialect as Dialect | undefined) ?? r.pick(DRAWN);
+  const dialect = (options.dialect as Dialect | undefined) ?? r.pick(dialectsFor(kind, topology));
   const base = baseSpec(r, topology, dialect, kind);
   const durationS = options.durationS ?? 1200;
   const hours = r.int(24);

@@ -3,11 +3,17 @@
  * jitter, losses and starved answers, hook and request spans, and change events.
  */
 import { random } from '../random.ts';
-import type { World } from '../world/types.ts';
+import type { Replica, World } from '../world/types.ts';
+import { amdPage } from './amd.ts';
 import { dcgmPage } from './dcgm.ts';
+import { addWorkerFamilies, dynamoFrontendPage, workerLabels } from './dynamo.ts';
+import { eppPage } from './epp.ts';
 import { hookEmitter } from './hooks.ts';
+import { addLmcacheFamilies } from './lmcache.ts';
 import { cadvisorPage, nodePage } from './node.ts';
 import type { Page } from './page.ts';
+import { requestEmitter } from './requests.ts';
+import { sglangPage } from './sglang.ts';
 import { vllmPage } from './vllm.ts';
 
 /** One thing that answers GET /metrics. */
@@ -43,7 +49,7 @@ export function targetsOf(w: World, epochMs: number, escaped: boolean): Target[]
       url: rep.url,
       labels: place(rep),
       everyS: spec.observe.engineScrapeS,
-      page: vllmPage(w, rep, epoch, escaped),
+      page: enginePage(w, rep, epoch, escaped),
       answer: () => {
         if (rep.state === 'down' || rep.state === 'loading') return { seconds: 0.0006, error: 'refused' };
         const use = Math.min(0.99, rep.api.use);
@@ -57,10 +63,15 @@ export function targetsOf(w: World, epochMs: number, escaped: boolean): Target[]
     if (spec.observe.gpuExporter !== 'none')
       targets.push({
         name: `gpu/${node.name}`,
-        url: `http://${node.ip}:9400/metrics`,
+        url: `http://${node.ip}:${node.gpus[0]!.sku.vendor === 'amd' ? 5000 : 9400}/metrics`,
         labels: { node: node.name },
         everyS: spec.observe.gpuScrapeS,
-        page: dcgmPage(w, node, spec.observe.gpuExporter === 'full', escaped),
+        page: (node.gpus[0]!.sku.vendor === 'amd' ? amdPage : dcgmPage)(
+          w,
+          node,
+          spec.observe.gpuExporter === 'full',
+          escaped,
+        ),
         answer: slow,
       });
     if (spec.observe.nodeExporter)
@@ -82,7 +93,32 @@ export function targetsOf(w: World, epochMs: number, escaped: boolean): Target[]
         answer: slow,
       });
   }
+  if (spec.deploy.frontend !== 'none') {
+    const f = w.frontend;
+    const dynamo = spec.deploy.frontend === 'dynamo';
+    targets.push({
+      name: `router/${f.name}`,
+      url: f.url,
+      labels: {
+        service: spec.deploy.service,
+        replica: f.name,
+        node: f.node.name,
+        role: dynamo ? 'frontend' : 'router',
+      },
+      everyS: spec.observe.routerScrapeS,
+      page: dynamo ? dynamoFrontendPage(w, escaped) : eppPage(w, escaped),
+      answer: () => ({ seconds: 0.003 + 0.003 * answerRandom.exponential() }),
+    });
+  }
   return targets;
+}
+
+function enginePage(w: World, rep: Replica, epoch: number, escaped: boolean): Page {
+  const d = w.spec.deploy;
+  if (d.engine === 'sglang') return sglangPage(w, rep, escaped);
+  if (d.engine === 'dynamo')
+    return vllmPage(w, rep, epoch, escaped, workerLabels(rep), (b) => addWorkerFamilies(b, w, rep));
+  return vllmPage(w, rep, epoch, escaped, [], d.lmcache ? (b) => addLmcacheFamilies(b, rep) : undefined);
 }
 
 /** Wires emission into the world; lines are handed to `put` as time passes. */
@@ -111,6 +147,8 @@ export function installRecorder(w: World, put: (line: string) => void): void {
   w.listeners.detail = (rep) => hooks.detail(rep);
   w.listeners.step = (rep, info) => hooks.step(rep, info);
   w.listeners.transfer = (request, info) => hooks.transfer(request, info);
+  const requests = requestEmitter(w, epochMs, put);
+  w.listeners.finished = (request, outcome) => requests.finished(request, outcome);
   let told = 0;
   const tick = w.listeners.tick;
   w.listeners.tick = (world) => {

@@ -10,11 +10,19 @@ import { type Labels, type Page, type PageBuilder, pageBuilder } from './page.ts
 type Count = (c: Counters) => number;
 
 /** The page of one replica's API server; every data-parallel core adds a series to each family. */
-export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean): Page {
+/** `added` labels go on every series (Dynamo), `tail` adds families behind (Dynamo, LMCache). */
+export function vllmPage(
+  w: World,
+  rep: Replica,
+  epoch: number,
+  escaped: boolean,
+  added: Labels = [],
+  tail?: (b: PageBuilder) => void,
+): Page {
   const d = w.spec.deploy;
   const modern = d.version !== '0.10';
-  const single = modern && d.apiServers === 1;
-  const b = pageBuilder({ format: python, escaped });
+  const single = modern && d.apiServers === 1 && d.engine === 'vllm' && !d.lmcache;
+  const b = pageBuilder({ format: python, escaped, sumFirst: !single });
   const model = rep.model.servedName;
   const cores = rep.scheds;
   const labels = (s: Sched, extra: Labels = []): Labels =>
@@ -23,6 +31,7 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
         ['engine', String(s.dp)],
         ['model_name', model],
       ] as const),
+      ...added,
       ...extra,
     ].sort((x, y) => (x[0] < y[0] ? -1 : 1));
   const createdAt = () => Math.round((epoch + rep.startedAt + 20) * 1e6) / 1e6;
@@ -250,6 +259,7 @@ export function vllmPage(w: World, rep: Replica, epoch: number, escaped: boolean
       );
     },
   );
+  tail?.(b);
   return b.build();
 }
 

@@ -189,7 +189,13 @@ export const engineFaults: readonly FaultKind[] = [
     victims: ['service', 'replica'],
     doses: [0.3, 0.6],
     shapes: ['step', 'ramp'],
-    prepare: (s) => ({ ...s, deploy: { ...s.deploy, lmcache: true } }),
+    impossible: (s) =>
+      s.deploy.engine === 'sglang' || s.deploy.pd ? 'the tier is LMCache beside an aggregated vLLM' : undefined,
+    prepare: (s) => ({
+      ...s,
+      deploy: { ...s.deploy, lmcache: true, kvTokens: 70_000 },
+      load: { ...s.load, sharedPrefix: 0.9 },
+    }),
     apply(_w, v, dose) {
       for (const r of v.replicas) r.knobs.offloadScale = dose > 0 ? 1 - Math.min(0.98, 0.75 + dose * 0.38) : 1;
     },

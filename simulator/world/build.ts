@@ -62,6 +62,7 @@ function buildGpu(spec: Spec, node: Node, index: number, sku: Sku): Gpu {
     tensorS: 0,
     dramS: 0,
     linkBytes: 0,
+    linkTotal: 0,
     pcieTx: 0,
     pcieRx: 0,
     shown: { gr: 0, sm: 0, tensor: 0, dram: 0, linkTx: 0, pcieTx: 0, pcieRx: 0 },
@@ -170,10 +171,13 @@ function buildSched(w: World, rep: Replica, dp: number, blocks: number, blockSiz
     counters: counters(d.engine, rep.model.maxModelLen),
     running: { n: 0 },
     loaded: new Map(),
+    tier: new Map(),
+    tierState: { tokens: 0, capacity: blocks * blockSize * 6, freeAt: 0 },
     held: new Set(),
     prealloc: [],
     inTransfer: 0,
     decodeSinceLog: 0,
+    logged: { at: 0, tokens: 0 },
     stepKind: 0,
   };
   for (let g = 0; g < d.pp; g++) {
@@ -361,7 +365,8 @@ function buildFrontend(w: World): Frontend {
     inputTokens: histogram(dynamo ? [0, ...log(50, 128000, 11)] : eppTokens),
     outputTokens: histogram(dynamo ? [0, ...log(50, 32000, 9)] : eppTokens.slice(0, 12)),
     cachedTokens: histogram(dynamo ? [0, ...log(50, 128000, 11)] : eppTokens),
-    decision: histogram(dynamo ? Array.from({ length: 17 }, (_, i) => 0.01 * 3 ** i) : phase),
+    decision: histogram(phase),
+    decisionMs: histogram(Array.from({ length: 17 }, (_, i) => 0.01 * 3 ** i)),
     queueTime: histogram([0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]),
     hitRatio: histogram(
       dynamo
@@ -428,6 +433,7 @@ export function buildWorld(spec: Spec): World {
     },
     totals: { arrived: 0, completed: 0, aborted: 0, failed: 0, retried: 0, timedOut: 0, inSystem: 0 },
     listeners: {},
+    kick: () => {},
     stopped: false,
   };
   for (let i = 0; i < spec.cluster.nodes; i++) w.nodes.push(buildNode(spec, i));

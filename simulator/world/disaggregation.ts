@@ -32,6 +32,7 @@ export function startSplit(w: World, request: Request, prefill: Replica, decode:
   const split: Split = { request, leg, prefill, decode, reserved: false, ready: false, started: false, attempts: 0 };
   splits.set(leg, split);
   splits.set(request, split);
+  request.leg = leg;
   request.prefillReplica = prefill;
   request.decodeReplica = decode;
   leg.onEnd = (_leg, outcome) => {

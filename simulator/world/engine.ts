@@ -12,10 +12,11 @@ import {
   removeRunning,
   retire,
   schedule,
+  storeToTier,
   takeFinished,
   waitingCount,
 } from './scheduler.ts';
-import { type Batch, batchBytes, batchFlops, stageTime } from './step-time.ts';
+import { type Batch, batchBytes, batchFlops, expertImbalance, stageTime } from './step-time.ts';
 import {
   BLOCKED,
   type Group,
@@ -293,6 +294,7 @@ function finishStep(w: World, rep: Replica, index: number): void {
         c.drafts += decoded;
         c.draftTokens += decoded * draft;
         c.acceptedTokens += decoded * (g.advance - 1);
+        c.acceptedRecent = 0.98 * c.acceptedRecent + 0.02 * (g.advance - 1);
         for (let i = 0; i < g.advance - 1; i++) c.acceptedAt[i] = c.acceptedAt[i]! + decoded;
       }
       ended.length = 0;
@@ -336,6 +338,10 @@ function finishStep(w: World, rep: Replica, index: number): void {
     if (g.chunkOf.length > 0 || decoded > 0) {
       c.steps++;
       c.generatedTokens += output;
+      if (rep.expertParallel) {
+        c.balanceCount++;
+        c.balanceSum += 1 / (1 + expertImbalance(rep, g.stepDecode + g.stepPrefillTokens, rep.ranks.length));
+      }
       rep.cpu.api += output * 22e-6;
       rep.api.demandS += output * 22e-6 * rep.knobs.apiScale;
       observe(c.stepTokens, promptDone + output);
@@ -361,6 +367,12 @@ export function publish(w: World, s: Sched): void {
   const sglang = w.spec.deploy.engine === 'sglang';
   if (sglang && s.stepKind === 0 && s.decodeSinceLog < 40 && s.running.n > 0) return;
   s.decodeSinceLog = 0;
+  const since = w.now - s.logged.at;
+  if (since > 0.05) {
+    c.genThroughput = (c.generatedTokens - s.logged.tokens) / since;
+    s.logged.at = w.now;
+    s.logged.tokens = c.generatedTokens;
+  }
   c.running = s.running.n;
   c.waiting = sglang ? waitingCount(s) : waitingCount(s) + deferred + s.prealloc.length;
   c.waitingDeferred = deferred;
@@ -401,6 +413,7 @@ function end(w: World, s: Sched, r: Request, outcome: 'ok' | 'abort' | 'error'):
     observe(c.maxTokens, rep.role === 'prefill' ? 1 : r.maxTokens);
     observe(c.paramsN, 1);
     observe(c.kvComputed, r.promptTokens - r.cached);
+    if (w.spec.deploy.lmcache) storeToTier(s, r);
     rep.outcome.ok++;
   } else if (outcome === 'abort') {
     c.finishedAbort++;

@@ -231,7 +231,9 @@ export function router(w: World, r: Random): Router {
     f.running++;
     const own = 0.0009 + 0.0006 * r.exponential() + (f.fault.delayS > 0 ? f.fault.delayS * r.gamma(4) : 0);
     f.cpuS += 0.0011 + f.fault.cpu;
-    observe(f.decision, f.fault.delayS > 0 ? own : 0.0002 + 0.0003 * r.exponential());
+    const decided = f.fault.delayS > 0 ? own : 0.0002 + 0.0003 * r.exponential();
+    observe(f.decision, decided);
+    observe(f.decisionMs, decided * 1000);
     observe(f.processing, own);
     observe(f.queueTime, f.fault.delayS > 0 ? own * 0.6 : 0.0001);
     request.dispatched = w.now;

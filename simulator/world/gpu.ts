@@ -57,6 +57,7 @@ export function tickGpu(w: World, gpu: Gpu, dt: number): void {
   s.tensor = Math.min(1, tensor * noise);
   s.dram = Math.min(1, dram * noise);
   s.linkTx = gpu.linkBytes / dt;
+  gpu.linkTotal += gpu.linkBytes;
   gpu.linkBytes = 0;
   s.pcieTx = gpu.pcieTx / dt + 2e6 + 6e6 * gr;
   s.pcieRx = gpu.pcieRx / dt + 3e6 + 9e6 * gr;

@@ -3,6 +3,7 @@
  * chunked prefill, block accounting, preemption by recompute (latest first), deferred requests. A decoding request costs
  * nothing per step: its group keeps a clock of tokens, and requests sit in a heap by the clock value at which they end.
  */
+import { observe } from './histogram.ts';
 import { available, blocksOf, claim, match, release, take } from './kv-cache.ts';
 import { BLOCKED, type Group, REQUEST, type Request, type Sched, type World } from './types.ts';
 
@@ -304,6 +305,11 @@ function admit(w: World, s: Sched, g: Group, budget: number): void {
       s.deferred.add(r);
       continue;
     }
+    if (w.spec.deploy.lmcache && Number.isNaN(r.offloaded) && fetchFromTier(w, s, r)) {
+      shiftWaiting(s);
+      s.deferred.add(r);
+      continue;
+    }
     if (r.path.length === 0 && r.privateBlocks === 0) {
       const segments = r.target > r.promptTokens || r.preemptions > 0 ? resumed(kv.blockSize, r) : r.segments;
       const found = match(kv, segments);
@@ -317,8 +323,9 @@ function admit(w: World, s: Sched, g: Group, budget: number): void {
       take(kv, own);
       r.privateBlocks = own;
       // The last token is always computed, else there would be nothing to sample from.
-      const cached = Math.min(found.cachedBlocks * kv.blockSize, r.target - 1);
-      r.computed = cached;
+      const local = found.cachedBlocks * kv.blockSize;
+      const cached = Math.min(local, r.target - 1);
+      r.computed = r.offloaded > 0 ? Math.min(local + r.offloaded, r.target - 1) : cached;
       const c = s.counters;
       if (kv.caching) c.queries += r.target;
       c.hits += cached;
@@ -389,8 +396,79 @@ function claimAdapter(w: World, s: Sched, r: Request): boolean {
     s.loaded.set(r.lora, w.now);
     r.blockedBy = BLOCKED.adapter;
     r.blockedUntil = w.now + s.replica.knobs.loraLoadS;
+    w.queue.at(r.blockedUntil, () => w.kick(s.replica));
     if (r.blockedUntil > w.now) return false;
   }
   s.loaded.set(r.lora, w.now);
   return true;
+}
+
+/** Host or remote memory that prefixes are fetched from, in bytes per second. */
+const TIER_BANDWIDTH = 18e9;
+
+/** Asks the tier outside the GPU for what the GPU does not have; true when the request now waits for it. */
+function fetchFromTier(w: World, s: Sched, r: Request): boolean {
+  r.offloaded = 0;
+  const kv = s.kv;
+  const found = match(kv, r.segments);
+  const c = s.counters;
+  let tokens = 0;
+  for (let i = found.complete; i < r.segments.length; i++) {
+    const segment = r.segments[i]!;
+    if (s.tier.get(segment.key) === undefined) break;
+    tokens += segment.tokens;
+    s.tier.delete(segment.key);
+    s.tier.set(segment.key, segment.tokens);
+  }
+  c.offloadLookups++;
+  c.offloadLookupTokens += r.target;
+  c.externalQueries += r.target - found.cachedBlocks * kv.blockSize;
+  if (tokens === 0) return false;
+  c.offloadHitTokens += tokens;
+  c.externalHits += tokens;
+  c.externalTokens += tokens;
+  r.offloaded = tokens;
+  const bytes = tokens * s.replica.model.kvBytes;
+  const seconds = 0.003 + bytes / (TIER_BANDWIDTH * s.replica.knobs.offloadScale);
+  const start = Math.max(w.now, s.tierState.freeAt);
+  s.tierState.freeAt = start + seconds;
+  observe(c.loadTime, start + seconds - w.now);
+  c.offloadLoadBytes += bytes;
+  c.offloadLoadSeconds += start + seconds - w.now;
+  const group = s.replica.ranks;
+  for (const rank of group) rank.gpu.pcieRx += bytes / group.length;
+  r.blockedBy = BLOCKED.remoteKv;
+  r.blockedUntil = start + seconds;
+  w.queue.at(r.blockedUntil, () => w.kick(s.replica));
+  return true;
+}
+
+/** Copies what a finished request computed to the tier. */
+export function storeToTier(s: Sched, r: Request): void {
+  const c = s.counters;
+  const put = (key: number, tokens: number) => {
+    const old = s.tier.get(key);
+    if (old !== undefined) {
+      s.tier.delete(key);
+      s.tierState.tokens -= old;
+    } else {
+      c.offloadStoredTokens += tokens;
+      c.offloadStoreBytes += tokens * s.replica.model.kvBytes;
+    }
+    s.tier.set(key, tokens);
+    s.tierState.tokens += tokens;
+  };
+  let shared = 0;
+  for (const segment of r.segments) {
+    put(segment.key, segment.tokens);
+    shared += segment.tokens;
+  }
+  const own = Math.floor((r.computed - shared) / 16) * 16;
+  if (own > 0 && !r.segments.some((x) => x.key === r.ownKey)) put(r.ownKey, own);
+  for (const [key, tokens] of s.tier) {
+    if (s.tierState.tokens <= s.tierState.capacity) break;
+    s.tier.delete(key);
+    s.tierState.tokens -= tokens;
+  }
+  c.offloadUsedBytes = s.tierState.tokens * s.replica.model.kvBytes;
 }

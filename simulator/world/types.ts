@@ -77,6 +77,7 @@ export interface Gpu {
   tensorS: number;
   dramS: number;
   linkBytes: number;
+  linkTotal: number;
   pcieTx: number;
   pcieRx: number;
   /** What the last tick made of it: shares of time 0…1 and bytes per second. */
@@ -262,6 +263,10 @@ export interface Request {
   decodeReplica: Replica | null;
   prefillReplica: Replica | null;
   preallocated: boolean;
+  /** Tokens that come from the tier outside the GPU; NaN before it was asked. */
+  offloaded: number;
+  /** The prefill half of a split request. */
+  leg: Request | null;
   transferStart: number;
   transferEnd: number;
   transferBytes: number;
@@ -334,6 +339,13 @@ export interface Counters {
   retractedOutput: number;
   balanceSum: number;
   balanceCount: number;
+  /** Accepted draft tokens per step, smoothed as the engine's log interval does. */
+  acceptedRecent: number;
+  offloadLookups: number;
+  offloadLookupTokens: number;
+  offloadHitTokens: number;
+  offloadStoredTokens: number;
+  offloadUsedBytes: number;
   readonly ttft: Histogram;
   readonly itl: Histogram;
   readonly e2e: Histogram;
@@ -396,12 +408,16 @@ export interface Sched {
   readonly counters: Counters;
   readonly running: { n: number };
   readonly loaded: Map<number, number>;
+  /** Cached prefixes outside the GPU: tokens by key, least recently used first. */
+  readonly tier: Map<number, number>;
+  readonly tierState: { tokens: number; capacity: number; freeAt: number };
   /** Prefill side: finished prompts that wait to be fetched. */
   readonly held: Set<Request>;
   /** Decode side: waiting for room. */
   readonly prealloc: Request[];
   inTransfer: number;
   decodeSinceLog: number;
+  logged: { at: number; tokens: number };
   /** 0 when the last step only decoded. */
   stepKind: number;
 }
@@ -507,6 +523,7 @@ export interface Frontend {
   readonly outputTokens: Histogram;
   readonly cachedTokens: Histogram;
   readonly decision: Histogram;
+  readonly decisionMs: Histogram;
   readonly queueTime: Histogram;
   readonly hitRatio: Histogram;
   readonly tpot: Histogram;
@@ -571,6 +588,8 @@ export interface World {
     inSystem: number;
   };
   readonly listeners: WorldListeners;
+  /** Makes an idle replica look for work. */
+  kick: (replica: Replica) => void;
   stopped: boolean;
 }
 

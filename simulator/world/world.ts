@@ -3,6 +3,7 @@ import { random } from '../random.ts';
 import type { Spec } from '../spec.ts';
 import { buildWorld } from './build.ts';
 import { installDisaggregation } from './disaggregation.ts';
+import { kick } from './engine.ts';
 import { router } from './frontend.ts';
 import { tickGpu } from './gpu.ts';
 import { tickNode } from './host.ts';
@@ -14,6 +15,7 @@ export function createWorld(spec: Spec, listeners: WorldListeners = {}): World {
   const w = buildWorld(spec);
   Object.assign(w.listeners, listeners);
   installDisaggregation(w);
+  w.kick = (rep) => kick(w, rep);
   const { arrive } = router(w, random(spec.seed, 'router'));
   const requests = workload(w);
   const pull = () => {
