@@ -205,6 +205,7 @@ function followNamespace(f: Follow) {
       // The server ends a watch by itself; one that outlives its time is a dead connection.
       const timer = context.clock.after((WATCH_SECONDS + 30) * 1000, stop);
       const lines = eventLines();
+      let said: unknown;
       try {
         await client.stream(
           {
@@ -220,12 +221,19 @@ function followNamespace(f: Follow) {
             signal: silent.signal,
           },
           (chunk) => {
-            for (const line of lines(chunk)) take(JSON.parse(line) as PodEvent);
+            try {
+              for (const line of lines(chunk)) take(JSON.parse(line) as PodEvent);
+            } catch (error) {
+              said = error;
+              throw error;
+            }
             delay = FIRST_RETRY_MS;
             f.publish();
           },
         );
       } catch (error) {
+        // What the server said counts, not that the connection was given up for it.
+        if (said !== undefined) throw said;
         if (silent.signal.aborted && !signal.aborted) return;
         throw error;
       } finally {
