@@ -189,6 +189,6 @@ export const METRICS = {
     's',
     'basic',
     ['quantile'],
-    'How late timers fired in the last 15 s: median (0.5), 99th percentile (0.99) and worst (1).',
+    'How late timers fired in the last 15 to 30 s: median (0.5), 99th percentile (0.99) and worst (1).',
   ),
 } as const satisfies Record<string, MetricInfo>;

@@ -273,25 +273,30 @@ describe('readers', () => {
 });
 
 describe('the process', () => {
-  it('is measured: CPU, memory, uptime, and a stall of the event loop at once', async () => {
+  it('is measured: CPU, memory, uptime, and how late its timers are', async () => {
     const telemetry = createTelemetry();
-    const end = watchProcess(telemetry, systemClock);
-    cleanUps.push(end);
-    await new Promise((done) => setTimeout(done, 60));
-    const until = performance.now() + 150;
-    while (performance.now() < until);
-    await new Promise((done) => setTimeout(done, 60));
+    const clock = manualClock();
+    let stalledMs = 0;
+    const end = watchProcess(telemetry, { ...clock, monotonic: () => clock.monotonic() + stalledMs });
     const value = (name: string, quantile?: string) =>
       telemetry
         .collect('basic')
         .find((c) => c.info.name === `enginelight_process_${name}`)
-        ?.series.find((s) => quantile === undefined || s.labels['quantile'] === quantile)?.value ?? 0;
-    expect(value('event_loop_lag_seconds', '1')).toBeGreaterThan(0.1);
-    expect(value('event_loop_lag_seconds', '0.5')).toBeLessThan(0.1);
+        ?.series.find((s) => quantile === undefined || s.labels['quantile'] === quantile)?.value;
+    expect(value('event_loop_lag_seconds', '1')).toBeUndefined();
+    await clock.advance(5000);
+    expect(value('event_loop_lag_seconds', '1')).toBe(0);
+    stalledMs += 400;
+    await clock.advance(1000);
+    expect(value('event_loop_lag_seconds', '1')).toBeCloseTo(0.4);
+    expect(value('event_loop_lag_seconds', '0.5')).toBe(0);
+    await clock.advance(31_000);
+    expect(value('event_loop_lag_seconds', '1')).toBe(0);
     expect(value('cpu_seconds_total')).toBeGreaterThan(0);
     expect(value('memory_rss_bytes')).toBeGreaterThan(10e6);
-    expect(value('uptime_seconds')).toBeGreaterThan(0.2);
+    expect(value('uptime_seconds')).toBeCloseTo(37.4);
     end();
     expect(telemetry.collect('detailed')).toEqual([]);
+    expect(clock.pending()).toBe(0);
   });
 });
