@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { kindOf, SECTIONS, type Section } from '../config/checker.ts';
 import type { AnySchema } from '../config/schema.ts';
 import { settingsTable, withSettings } from '../config/settings-table.ts';
+import { signalsDoc } from '../config/signals-doc.ts';
 import type { AnyDefinition, Registry } from '../pipeline/component.ts';
 import { shutdownTimeout, telemetryOptions } from '../pipeline/telemetry-options.ts';
 import { parseCommandLine } from './args.ts';
@@ -16,7 +17,7 @@ const SPEC = {
   flags: {
     write: {
       value: 'FOLDER',
-      description: 'Refreshes the READMEs and docs/components.md of this source tree instead.',
+      description: 'Refreshes the READMEs, docs/components.md and docs/signals.md of this source tree instead.',
     },
     ...PLUGIN_FLAGS,
   },
@@ -72,6 +73,7 @@ export function documents(registry: Registry, root: string): Map<string, string>
     }
   }
   put(join(root, 'docs', 'components.md'), overview(registry));
+  put(join(root, 'docs', 'signals.md'), signalsDoc(registry.catalog));
   return changed;
 }
 

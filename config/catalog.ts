@@ -15,6 +15,7 @@ import { type Recognition, recogniseIn } from './recognise.ts';
 import { builtInSignals, type SignalInfo } from './signals.ts';
 
 export { CatalogError } from './catalog-file.ts';
+export { mappingsOf } from './catalog-index.ts';
 export type { Catalog, CatalogSource, Endpoint } from './catalog-types.ts';
 export type { Mapping } from './mapping.ts';
 export type { Recognition } from './recognise.ts';

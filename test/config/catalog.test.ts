@@ -126,7 +126,7 @@ describe('the built-in catalogue', () => {
     const rows = describeCatalog(catalog);
     expect(rows.length).toBeGreaterThan(2_000);
     expect(rows.filter((r) => r.to !== undefined).length).toBeGreaterThan(1_000);
-    expect(rows.find((r) => r.metric === 'vllm:gpu_cache_usage_perc')).toMatchObject({
+    expect(rows.find((r) => r.source === 'vllm' && r.metric === 'vllm:gpu_cache_usage_perc')).toMatchObject({
       source: 'vllm',
       since: '0.2.3',
       until: '0.12.0',
