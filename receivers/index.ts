@@ -4,6 +4,7 @@ import { dynamoReceiver } from './dynamo/index.ts';
 import { engineReceiver } from './engine/index.ts';
 import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
+import { otlpReceiver } from './otlp/index.ts';
 import { prometheusReceiver } from './prometheus/index.ts';
 import { sglangReceiver } from './sglang/index.ts';
 import { tgiReceiver } from './tgi/index.ts';
@@ -21,4 +22,5 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   trtllmReceiver,
   tgiReceiver,
   prometheusReceiver,
+  otlpReceiver,
 ];

@@ -47,7 +47,7 @@ export interface GrpcServeOptions {
   readonly auth?: AuthServerConfig | undefined;
   /** Bytes of a message, before and after decompression. */
   readonly maxMessageSize: number;
-  /** Bytes that messages of all calls together may hold while they are read; default 256 MiB or `maxMessageSize`. */
+  /** Bytes that messages may hold together, until their calls are answered; default 256 MiB or `maxMessageSize`. */
   readonly maxBufferedBytes?: number;
   /** Calls at once on one connection; default 100. */
   readonly maxConcurrentStreams?: number;
@@ -70,8 +70,10 @@ export interface GrpcKeepalive {
   readonly timeMs: number;
   /** A ping that is not answered within this ends the connection; default 20 s. */
   readonly timeoutMs: number;
-  /** A client that pings more often than this, three times, is sent away; default 5 min, as gRPC says. */
+  /** A client that pings more often than this, three times between two calls, is sent away; default 5 min, as in Go. */
   readonly minPingIntervalMs: number;
+  /** Whether that interval also holds while there is no call; else it is two hours then. */
+  readonly permitPingsWithoutCalls: boolean;
 }
 
 const KEEPALIVE: GrpcKeepalive = {
@@ -81,6 +83,7 @@ const KEEPALIVE: GrpcKeepalive = {
   timeMs: 7_200_000,
   timeoutMs: 20_000,
   minPingIntervalMs: 300_000,
+  permitPingsWithoutCalls: false,
 };
 
 export interface GrpcServing {
@@ -94,6 +97,7 @@ export interface GrpcServing {
 }
 
 const { constants } = http2;
+const IDLE_PING_INTERVAL_MS = 7_200_000;
 /** Large batches must not wait for a window update every 64 KiB. */
 const STREAM_WINDOW = 4 * 2 ** 20;
 const CONNECTION_WINDOW = 16 * 2 ** 20;
@@ -245,12 +249,17 @@ function watchSession(session: ServerHttp2Session, keepalive: GrpcKeepalive, clo
   let strikes = 0;
   session.on('ping', () => {
     const now = clock.monotonic();
-    // With calls in flight a client may well ask whether we are still there.
-    if (streams === 0 && now - lastPing < keepalive.minPingIntervalMs && ++strikes > 2) {
+    const { minPingIntervalMs, permitPingsWithoutCalls } = keepalive;
+    const interval =
+      streams > 0 || permitPingsWithoutCalls || minPingIntervalMs === 0 ? minPingIntervalMs : IDLE_PING_INTERVAL_MS;
+    if (now - lastPing < interval && ++strikes > 2) {
       session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from('too_many_pings'));
       session.destroy();
     }
     lastPing = now;
+  });
+  session.on('stream', () => {
+    strikes = 0;
   });
   session.once('close', () => {
     for (const timer of Object.values(timers)) timer?.cancel();
@@ -320,7 +329,13 @@ async function readMessage(
     if (error.tooLarge) throw tooLarge('is, decompressed, above', maxMessageSize);
     throw new GrpcError(GrpcCode.INVALID_ARGUMENT, `the message could not be decompressed: ${error.message}`);
   } finally {
-    buffered.bytes -= received.bytes;
+    // The memory is in use until the call is answered.
+    if (stream.closed || stream.destroyed) buffered.bytes -= received.bytes;
+    else {
+      stream.once('close', () => {
+        buffered.bytes -= received.bytes;
+      });
+    }
   }
 }
 
@@ -364,7 +379,7 @@ function collect(stream: ServerHttp2Stream, limits: MessageLimits, received: { b
         return settle(new GrpcError(GrpcCode.INTERNAL, 'a unary call has more than one message'));
       }
       if (buffered.bytes > buffered.limit) {
-        settle(new GrpcError(GrpcCode.UNAVAILABLE, 'too many messages are being read at once; try again later'));
+        settle(new GrpcError(GrpcCode.UNAVAILABLE, 'too many calls are being worked on at once; try again later'));
       }
     };
     const end = () => {

@@ -51,7 +51,7 @@ export interface HttpResponse {
 
 export type HttpHandler = (request: HttpRequest) => Promise<HttpResponse> | HttpResponse;
 
-/** How a body may be read. `buffered` counts the bytes of all bodies that are being read. */
+/** How a body may be read. `buffered` counts the bytes of all bodies whose requests are not answered yet. */
 export interface BodyLimits {
   readonly maxBodySize: number;
   readonly readTimeoutMs: number;
@@ -134,14 +134,20 @@ async function readBody(
     if (error.tooLarge) throw bodyTooLarge('is, decompressed, above', maxBodySize);
     throw new HttpError(400, `The request body could not be decompressed: ${error.message}`);
   } finally {
-    buffered.bytes -= received.bytes;
+    // The memory is in use until the request is answered.
+    if (res.closed || res.destroyed) buffered.bytes -= received.bytes;
+    else {
+      res.once('close', () => {
+        buffered.bytes -= received.bytes;
+      });
+    }
   }
 }
 
 const bodyTooLarge = (how: string, limit: number) =>
   new HttpError(413, `The request body ${how} the limit of ${limit} bytes (max_request_body_size).`);
 const tooManyBodies = () =>
-  new HttpError(503, 'Too many request bodies are being read at once; try again later.', { 'retry-after': '1' });
+  new HttpError(503, 'Too many requests are being worked on at once; try again later.', { 'retry-after': '1' });
 
 function collect(req: IncomingMessage, limits: BodyLimits, received: { bytes: number }): Promise<Uint8Array> {
   const { maxBodySize, buffered, clock, readTimeoutMs } = limits;

@@ -38,7 +38,7 @@ export interface ServeOptions {
   readonly cors?: CorsConfig | undefined;
   /** Bytes, before and after decompression; default 20 MiB. */
   readonly maxBodySize?: number;
-  /** Bytes that bodies of all requests together may hold while they are read; default 256 MiB or `maxBodySize`. */
+  /** Bytes that bodies may hold together, until their requests are answered; default 256 MiB or `maxBodySize`. */
   readonly maxBufferedBytes?: number;
   /** Encodings that are read; default all this Node knows. */
   readonly encodings?: readonly Encoding[];
