@@ -8,9 +8,17 @@ import { manualClock } from '../../pipeline/kit/clock.ts';
 import { runDaemon } from '../../pipeline/runtime.ts';
 import { configOf, type PartsOptions, parts, points } from '../kit/parts.ts';
 
-const good = (config: ResolvedConfig): LoadResult => ({ ok: true, config, mistakes: [], warnings: [] });
+const good = (config: ResolvedConfig): LoadResult => ({
+  ok: true,
+  config,
+  registry: config.registry,
+  shown: {} as never,
+  mistakes: [],
+  warnings: [],
+});
 const bad = (message: string): LoadResult => ({
   ok: false,
+  registry: configOf({ definitions: [], pipelines: {} }).registry,
   mistakes: [{ severity: 'error', path: 'receivers::x', message, place: { file: 'a.yaml', line: 3, column: 5 } }],
   warnings: [],
 });
