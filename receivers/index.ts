@@ -2,6 +2,7 @@
 import type { ReceiverDefinition } from '../pipeline/component.ts';
 import { dynamoReceiver } from './dynamo/index.ts';
 import { engineReceiver } from './engine/index.ts';
+import { host } from './host/index.ts';
 import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
 import { otlpReceiver } from './otlp/index.ts';
@@ -23,4 +24,5 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   tgiReceiver,
   prometheusReceiver,
   otlpReceiver,
+  host,
 ];
