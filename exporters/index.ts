@@ -3,6 +3,7 @@ import type { ExporterDefinition } from '../pipeline/component.ts';
 import { consoleExporter } from './console/index.ts';
 import { debugExporter } from './debug/index.ts';
 import { fileExporter } from './file/index.ts';
+import { otlpGrpcExporter } from './otlp_grpc/index.ts';
 import { otlpHttpExporter } from './otlp_http/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
 import { prometheusRemoteWriteExporter } from './prometheus_remote_write/index.ts';
@@ -10,6 +11,7 @@ import { prometheusRemoteWriteExporter } from './prometheus_remote_write/index.t
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
 export const exporters: readonly ExporterDefinition<any>[] = [
   otlpHttpExporter,
+  otlpGrpcExporter,
   prometheusExporter,
   prometheusRemoteWriteExporter,
   fileExporter,

@@ -2,6 +2,7 @@
  * How an exporter gets its data to the other side: queue, batch, retry, timeout, send, in this order. The exporter brings
  * two functions, `encode` and `send`; everything between them and `consume` is here, the same for all.
  */
+import { setMaxListeners } from 'node:events';
 import type { Context, Stage } from '../component.ts';
 import { describeError, PermanentError, RetryableError } from '../errors.ts';
 import type { Batch, Signal } from '../model.ts';
@@ -59,6 +60,8 @@ export async function deliver<R>(
   const { shards, maxRequestBytes = 0 } = extras;
   const hardStop = new AbortController();
   const noMoreWaiting = new AbortController();
+  // Every request in flight listens to both.
+  setMaxListeners(0, hardStop.signal, noMoreWaiting.signal);
   let failing = false;
   let stopping: Promise<void> | undefined;
   let inFlight = 0;

@@ -76,8 +76,12 @@ export function openTunnel(proxy: URL, host: string, port: number): Promise<Sock
       agent: false,
       timeout: 30_000,
     });
-    request.on('connect', (response, socket) => {
-      if (response.statusCode === 200) return resolve(socket as Socket);
+    request.on('connect', (response, socket, head) => {
+      if (response.statusCode === 200) {
+        // What the far end said at once came along with the proxy's answer.
+        if (head.length > 0) socket.unshift(head);
+        return resolve(socket as Socket);
+      }
       socket.destroy();
       reject(
         new Error(`the proxy ${proxy.host} refused the tunnel to ${authority} with status ${response.statusCode}`),
