@@ -13,6 +13,7 @@ export function defaultConfig(urls: readonly string[]): string {
   const hint = `Looked at ${targets.join(', ')}. To watch an engine elsewhere: npm start -- http://HOST:PORT`;
   return `receivers:
   engine:
+    collection_interval: 2s
     targets:
 ${list.join('\n')}
 processors:

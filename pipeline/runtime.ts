@@ -35,6 +35,9 @@ export interface RuntimeOptions {
   readonly onReady?: (running: { readonly graph: Graph; readonly pages: readonly string[] }) => void;
 }
 
+/** Mistakes of a config that a reload writes into the log. */
+const MAX_LOGGED = 50;
+
 /** How long the last push of the own metrics may take. */
 const LAST_PUSH_MS = 2000;
 
@@ -102,7 +105,7 @@ export async function runDaemon(options: RuntimeOptions): Promise<number> {
     }
     const { config } = first;
     log.use(config.service.telemetry.logs);
-    for (const issue of first.warnings) log.warn(options.format(issue));
+    for (const issue of first.warnings) log.warn(...asRecord(issue, options));
     log.info(`Starting enginelight ${options.version}.`);
     life = await begin(config, { options, log, telemetry });
     if (stopping) return await end(life, await stopAsked);
@@ -204,15 +207,12 @@ async function reload(life: Life, cancel: AbortSignal): Promise<void> {
     return outcome('invalid');
   }
   if (!result.ok) {
-    log.error('The new config has mistakes; the old one runs on.', {
-      mistakes: result.mistakes.length,
-      first: result.mistakes[0] && options.format(result.mistakes[0]),
-    });
-    for (const issue of result.mistakes.slice(1, 20)) log.error(options.format(issue));
+    log.error('The new config has mistakes; the old one runs on.', { mistakes: result.mistakes.length });
+    for (const issue of result.mistakes.slice(0, MAX_LOGGED)) log.error(...asRecord(issue, options));
     return outcome('invalid');
   }
   const { config } = result;
-  for (const issue of result.warnings) log.warn(options.format(issue));
+  for (const issue of result.warnings) log.warn(...asRecord(issue, options));
   const { deadline, done } = deadlineIn(clock, life.config.service.shutdownTimeoutMs);
   try {
     const changes = await graph.turnInto(config, { deadline, cancel });
@@ -239,6 +239,11 @@ async function reload(life: Life, cancel: AbortSignal): Promise<void> {
   } finally {
     done();
   }
+}
+
+/** A mistake of the config as a record of the log: its line is the message, its hint a field. */
+function asRecord({ hint, ...issue }: Issue, { format }: RuntimeOptions): [string, LogFields] {
+  return [format(issue), { hint }];
 }
 
 /** For comparing: JSON shows a secret as redacted, whatever it is. */
