@@ -103,7 +103,7 @@ export function scrapeTarget(
   let failure: string | null | undefined = null;
   let path: string | undefined;
 
-  const fetch = async (tick: Tick): Promise<GetAnswer> => {
+  const ask = async (tick: Tick): Promise<GetAnswer> => {
     path ??= options.findPath ? await options.findPath(target, client, tick.signal) : `${target.path}${target.query}`;
     return client.get({
       path,
@@ -160,7 +160,7 @@ export function scrapeTarget(
     let samples = 0;
     let points: Point[];
     try {
-      const answer = await fetch(tick);
+      const answer = await ask(tick);
       cost = answer.durationMs;
       const translated = options.translate?.(answer.body);
       page = table.read(translated ?? answer.body, translated ? 'text/plain' : answer.contentType, time);
