@@ -134,4 +134,6 @@ if (isEntry()) {
     version: version(),
     registry: loadRegistry,
   });
+  // A handle that was left open must not keep a process that is done; output that is still being written may.
+  setTimeout(() => process.exit(), 1000).unref();
 }

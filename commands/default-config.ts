@@ -3,19 +3,14 @@
  * what they do. The same as a file would say it, so that it can be saved and grown.
  */
 
-/** Where engines and their routers listen unless they are told otherwise: vLLM, SGLang, TGI, Dynamo, LMCache, llm-d. */
-export const WELL_KNOWN_PORTS: readonly number[] = [8000, 30000, 3000, 8080, 8081, 9090];
-
-/** The text of the default config, for the given addresses or, without any, for this machine's well-known ports. */
+/** The text of the default config, for the given addresses or, without any, for this machine. */
 export function defaultConfig(urls: readonly string[]): string {
-  const targets = urls.length > 0 ? urls : WELL_KNOWN_PORTS.map((port) => `http://127.0.0.1:${port}`);
-  const list = targets.map((url) => `      - ${quoted(url)}`);
-  const hint = `Looked at ${targets.join(', ')}. To watch an engine elsewhere: npm start -- http://HOST:PORT`;
+  const places = urls.length > 0 ? urls.join(', ') : 'the ports of this machine where engines usually listen';
+  const hint = `Looking at ${places}. To watch an engine elsewhere: npm start -- http://HOST:PORT`;
+  const targets = urls.length > 0 ? `\n    targets:\n${urls.map((url) => `      - ${quoted(url)}`).join('\n')}` : '';
   return `receivers:
   engine:
-    collection_interval: 2s
-    targets:
-${list.join('\n')}
+    collection_interval: 2s${targets}
 processors:
   normalize: {}
 exporters:

@@ -22,9 +22,6 @@ the given addresses, or looks for engines on this machine, and shows what they d
   ],
 } as const satisfies ArgSpec;
 
-/** A handle that was left open must not keep a process that has stopped. */
-const LEAVE_AFTER_MS = 1000;
-
 export const run: Command = async (args, io) => {
   const parsed = parseCommandLine(SPEC, args, io);
   if (!parsed) return 0;
@@ -36,7 +33,7 @@ export const run: Command = async (args, io) => {
   const configs = flags.config.length > 0 ? flags.config : [`yaml:${defaultConfig(urls)}`];
   const registry = await io.registry();
   const options = { registry, env: io.env, cwd: io.cwd ?? process.cwd() };
-  const code = await runDaemon({
+  return runDaemon({
     load: () => loadConfig({ configs, sets: flags.set }, options),
     format: (issue) => formatIssue(issue),
     clock: systemClock,
@@ -45,8 +42,6 @@ export const run: Command = async (args, io) => {
     writeLog: (line) => io.err(`${line}\n`),
     exitNow: (exitCode) => process.exit(exitCode),
   });
-  setTimeout(() => process.exit(code), LEAVE_AFTER_MS).unref();
-  return code;
 };
 
 /** Also takes `host:8000`, as people type it. */

@@ -19,6 +19,9 @@ const config = options({
   }),
 });
 
+/** Nobody who just started it wants to wait for long, but a first scrape needs its time. */
+const FIRST_MS = 3000;
+
 /** The exporter on a screen of the caller's. */
 export const consoleOn = (screen: Screen) =>
   defineExporter<typeof config>({
@@ -47,7 +50,7 @@ export const consoleOn = (screen: Screen) =>
           saidHint = true;
         }
       };
-      let timer = clock.after(interval, function tick() {
+      let timer = clock.after(Math.min(interval, FIRST_MS), function tick() {
         show();
         timer = clock.after(interval, tick);
       });

@@ -208,7 +208,7 @@ describe('without a config', () => {
       'service.telemetry.metrics.level=none',
     ]);
     await until('the hint', () => daemon.stdout().includes('npm start -- http://HOST:PORT'));
-    expect(daemon.stdout()).toContain(`Looked at ${gone.url}.`);
+    expect(daemon.stdout()).toContain(`Looking at ${gone.url}.`);
     expect(daemon.child.exitCode).toBeNull();
     expect(await daemon.end()).toBe(0);
   });

@@ -65,6 +65,7 @@ function replica(attributes: Attributes) {
 
 async function screen(options: unknown = {}) {
   let text = '';
+  let first = true;
   const definition = consoleOn({ write: (more) => (text += more) });
   const context = testContext({ kind: 'exporter', id: 'console' });
   const stage = await definition.start(resolve(definition.config, options), context);
@@ -76,7 +77,8 @@ async function screen(options: unknown = {}) {
     /** What was written since the last call, after one interval. */
     async next() {
       text = '';
-      await clock.advance(5000);
+      await clock.advance(first ? 3000 : 5000);
+      first = false;
       return text;
     },
   };
@@ -135,7 +137,7 @@ describe('console', () => {
   it('says once how to point it at an engine while there is none, and a failed scrape is not an engine', async () => {
     const s = await screen({ hint: 'Try http://HOST:PORT.' });
     s.give(replica({ 'service.instance.id': '127.0.0.1:8000' }).up(0));
-    expect(await s.next()).toBe('No inference engine seen yet after 5 s; still looking. Try http://HOST:PORT.\n');
+    expect(await s.next()).toBe('No inference engine seen yet after 3 s; still looking. Try http://HOST:PORT.\n');
     expect(await s.next()).toBe('');
   });
 
