@@ -5,13 +5,13 @@ import { kvTokensOf } from './world/build.ts';
 
 /** Mean prompt, share of it that caches serve, and answer length of a mix at the usual sharing; from long runs of it. */
 const MIX_MEANS: Readonly<Record<Spec['load']['mix'], { prompt: number; hit: number; output: number }>> = {
-  chat: { prompt: 1650, hit: 0.6, output: 235 },
-  rag: { prompt: 2300, hit: 0.25, output: 175 },
-  code: { prompt: 5300, hit: 0.35, output: 400 },
-  agentic: { prompt: 6800, hit: 0.75, output: 150 },
-  batch: { prompt: 960, hit: 0.1, output: 680 },
-  'chat+rag': { prompt: 1900, hit: 0.4, output: 215 },
-  'chat+code': { prompt: 3100, hit: 0.45, output: 300 },
+  chat: { prompt: 680, hit: 0.66, output: 232 },
+  rag: { prompt: 2170, hit: 0.2, output: 165 },
+  code: { prompt: 5000, hit: 0.13, output: 370 },
+  agentic: { prompt: 3350, hit: 0.52, output: 145 },
+  batch: { prompt: 900, hit: 0.12, output: 650 },
+  'chat+rag': { prompt: 1200, hit: 0.36, output: 212 },
+  'chat+code': { prompt: 2100, hit: 0.21, output: 275 },
 };
 
 /** Requests per second at which the deployment is full: its slowest resource, at batches that keep ITL bearable. */
@@ -40,6 +40,7 @@ export function knee(spec: Spec): number {
     best = Math.max(best, rate);
   }
   if (best === 0) best = 0.5 / (prefillS + mean.output * 0.05);
-  if (d.pd) return Math.min((d.pd.prefill * 0.9) / prefillS, d.pd.decode * best);
-  return best * d.replicas * d.dp;
+  if (d.pd) return Math.min((d.pd.prefill * 0.9) / prefillS, d.pd.decode * best * 0.9);
+  // Pipelines lose to fill and to microbatches of unequal size.
+  return best * d.replicas * d.dp * (d.pp > 1 ? 0.62 : 0.9);
 }

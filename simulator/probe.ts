@@ -2,6 +2,7 @@
  * What the truth is judged by: every five seconds the state that lies behind the telemetry, of every replica, GPU, host
  * and the router. A run with the fault and its twin without it are compared on these, never on what a detector would see.
  */
+import { waitingCount } from './world/scheduler.ts';
 import type { World } from './world/types.ts';
 
 export const PROBE_S = 5;
@@ -171,7 +172,7 @@ function take(w: World, p: Probes): void {
       for (const r of s.deferred) if (r.blockedBy === 1) grammar++;
       running += s.running.n;
       most = Math.max(most, s.running.n);
-      waiting += s.waiting.length - s.waitingHead + s.prealloc.length;
+      waiting += waitingCount(s) + s.prealloc.length;
       deferred += s.deferred.size + s.inTransfer;
       kv = Math.max(kv, s.kv.used / s.kv.total);
       stuck = Math.max(stuck, s.kv.stuck / s.kv.total);

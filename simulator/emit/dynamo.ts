@@ -1,4 +1,6 @@
 /** NVIDIA Dynamo 1.1: the frontend with its router, and what a worker adds to the page of its engine. */
+
+import { waitingCount } from '../world/scheduler.ts';
 import type { Replica, World } from '../world/types.ts';
 import { rust } from './number.ts';
 import { type Labels, type Page, type PageBuilder, pageBuilder } from './page.ts';
@@ -133,10 +135,7 @@ export function addWorkerFamilies(b: PageBuilder, w: World, rep: Replica): void 
     () => f.sent.get(rep) ?? 0,
   );
   add('dynamo_component_inflight_requests', 'gauge', 'Number of requests currently being processed', () =>
-    rep.scheds.reduce(
-      (a, s) => a + s.running.n + s.waiting.length - s.waitingHead + s.prealloc.length + s.inTransfer,
-      0,
-    ),
+    rep.scheds.reduce((a, s) => a + s.running.n + waitingCount(s) + s.prealloc.length + s.inTransfer, 0),
   );
   b.when(
     () => rep.outcome.error > 0,

@@ -277,7 +277,7 @@ function loraInfo(b: PageBuilder, w: World, cores: readonly Sched[], epoch: numb
   for (const s of cores)
     b.dynamic(() => {
       const running = names(s.groups.flatMap((g) => g.run.filter((r) => r.group === g)));
-      const waiting = names([...s.deferred, ...s.waiting.slice(s.waitingHead)]);
+      const waiting = names([...s.deferred, ...s.waiting.slice(s.waitingHead).filter((r) => r.queued)]);
       const max = w.spec.deploy.lora!.slots;
       return `vllm:lora_requests_info{max_lora="${max}",running_lora_adapters="${running}",waiting_lora_adapters="${waiting}"} ${python(Math.round((epoch + w.now) * 1e3) / 1e3)}\n`;
     });

@@ -4,11 +4,11 @@
  * fetched or the lease is over.
  */
 import { toEngine } from './api-process.ts';
-import { enqueue, hooks, kick } from './engine.ts';
+import { abort, enqueue, hooks, kick } from './engine.ts';
 import { observe } from './histogram.ts';
 import { available, blocksOf, claim, match, take } from './kv-cache.ts';
 import { send } from './network.ts';
-import { freeBlocks, pushWaiting } from './scheduler.ts';
+import { firstWaiting, freeBlocks, pushWaiting } from './scheduler.ts';
 import { type Nic, REQUEST, type Replica, type Request, type Sched, type World } from './types.ts';
 import { again } from './workload.ts';
 
@@ -18,6 +18,7 @@ interface Split {
   readonly prefill: Replica;
   readonly decode: Replica;
   reserved: boolean;
+  arrived: boolean;
   ready: boolean;
   started: boolean;
   attempts: number;
@@ -29,7 +30,17 @@ const connected = new WeakMap<World, Set<string>>();
 /** Starts both halves. */
 export function startSplit(w: World, request: Request, prefill: Replica, decode: Replica): void {
   const leg = { ...again(request, request.arrival), attempt: request.attempt, outputTokens: 1 };
-  const split: Split = { request, leg, prefill, decode, reserved: false, ready: false, started: false, attempts: 0 };
+  const split: Split = {
+    request,
+    leg,
+    prefill,
+    decode,
+    reserved: false,
+    arrived: false,
+    ready: false,
+    started: false,
+    attempts: 0,
+  };
   splits.set(leg, split);
   splits.set(request, split);
   request.leg = leg;
@@ -37,6 +48,11 @@ export function startSplit(w: World, request: Request, prefill: Replica, decode:
   request.decodeReplica = decode;
   leg.onEnd = (_leg, outcome) => {
     if (outcome === 'ok' || request.state === REQUEST.aborted) return;
+    prefill.scheds[0]!.bootstrap.delete(leg);
+    if (request.sched) {
+      abort(w, request, outcome);
+      return;
+    }
     request.state = REQUEST.aborted;
     request.finished = w.now;
     request.onEnd?.(request, outcome);
@@ -54,8 +70,18 @@ export function startSplit(w: World, request: Request, prefill: Replica, decode:
   }
   toEngine(w, leg, prefill, () => {
     if (request.state === REQUEST.aborted) return;
-    enqueue(w, prefill.scheds[0]!, leg);
+    split.arrived = true;
+    // SGLang's prefill side waits in its bootstrap queue until the decode side has room.
+    if (w.spec.deploy.engine !== 'sglang' || split.reserved) begin(w, split);
+    else prefill.scheds[0]!.bootstrap.add(leg);
   });
+}
+
+function begin(w: World, split: Split): void {
+  const core = split.prefill.scheds[0]!;
+  core.bootstrap.delete(split.leg);
+  if (split.request.state === REQUEST.aborted || split.prefill.state !== 'ready') return;
+  enqueue(w, core, split.leg);
 }
 
 /** Wires the engine's events to this module. */
@@ -116,15 +142,23 @@ function drop(w: World, s: Sched, leg: Request): void {
 /** Gives decode-side blocks to requests in order, as far as there is room. */
 function reserve(w: World, s: Sched): void {
   if (s.replica.state !== 'ready') return;
+  const kv = s.kv;
+  // SGLang keeps room for the answers of everybody it has let in; vLLM only for the step.
+  const spare = w.spec.deploy.engine === 'sglang' ? Math.ceil(256 / kv.blockSize) : 1;
   while (s.prealloc.length > 0) {
+    // Whoever was thrown out comes first.
+    const head = firstWaiting(s);
+    if (head && head.preemptions > 0 && head.privateBlocks === 0) break;
     const r = s.prealloc[0]!;
-    const kv = s.kv;
     const found = match(kv, r.segments);
     const shared = blocksOf(kv, r.segments);
     const own = Math.ceil(r.target / kv.blockSize) - shared;
     const cost = shared + own - found.cachedBlocks + found.idleBlocks;
-    // Decode keeps a little room for the tokens of those that already run.
-    if (cost + s.running.n > available(kv) || s.running.n + s.inTransfer >= s.replica.knobs.maxSeqs * 1.5) break;
+    if (
+      cost + spare * (s.running.n + s.inTransfer) > available(kv) ||
+      s.running.n + s.inTransfer >= s.replica.knobs.maxSeqs * 1.5
+    )
+      break;
     s.prealloc.shift();
     r.path = claim(kv, r.segments, found);
     take(kv, own);
@@ -141,6 +175,7 @@ function reserve(w: World, s: Sched): void {
     const split = splits.get(r)!;
     split.reserved = true;
     r.preallocated = true;
+    if (w.spec.deploy.engine === 'sglang' && split.arrived && !split.ready) begin(w, split);
     if (split.ready) startTransfer(w, split);
   }
 }

@@ -8,6 +8,7 @@ import {
   dropWaiting,
   enterDecode,
   freeBlocks,
+  leaveGroup,
   pushWaiting,
   removeRunning,
   retire,
@@ -43,6 +44,12 @@ export function enqueue(w: World, s: Sched, r: Request): void {
   r.sched = s;
   r.replica = rep;
   r.queuedAt = w.now;
+  if (r.promptTokens + r.outputTokens > s.kv.total * s.kv.blockSize) {
+    // Longer than the whole pool: engines refuse it.
+    r.state = REQUEST.waiting;
+    abort(w, r, 'error');
+    return;
+  }
   if (r.structured) {
     s.counters.structuredRequests++;
     const seen = schemasOf(rep);
@@ -86,7 +93,7 @@ const stageStart: number[] = [];
 const stageEnd: number[] = [];
 
 function hasWork(s: Sched, g: Group): boolean {
-  return g.n > 0 || s.waiting.length > s.waitingHead || s.deferred.size > 0;
+  return g.n > 0 || waitingCount(s) > 0 || s.deferred.size > 0;
 }
 
 function begin(w: World, rep: Replica, index: number): void {
@@ -326,9 +333,7 @@ function finishStep(w: World, rep: Replica, index: number): void {
       } else observe(c.itl, now - r.lastToken);
       r.lastToken = now;
       if (rep.role === 'prefill' || r.generated >= r.outputTokens) {
-        r.group = null;
-        g.n--;
-        s.running.n--;
+        leaveGroup(s, g, r);
         end(w, s, r, 'ok');
       } else {
         enterDecode(g, r, r.computed);
@@ -382,6 +387,7 @@ export function publish(w: World, s: Sched): void {
   c.preallocQueue = s.prealloc.length;
   c.transferQueue = s.inTransfer;
   c.inflightQueue = s.held.size;
+  c.bootstrapQueue = s.bootstrap.size;
 }
 
 /** Seconds the API process adds between the core and the client. */
@@ -436,9 +442,9 @@ export function abort(w: World, r: Request, outcome: 'abort' | 'error' = 'abort'
   const s = r.sched;
   if (!s || r.state === REQUEST.done || r.state === REQUEST.aborted) return;
   if (r.state === REQUEST.waiting) {
-    dropWaiting(s, r);
     const i = s.prealloc.indexOf(r);
     if (i >= 0) s.prealloc.splice(i, 1);
+    else if (r.queued || s.deferred.has(r)) dropWaiting(s, r);
   } else if (r.group) {
     // The step under way already took the blocks of its tokens.
     const g = r.group;
@@ -452,8 +458,9 @@ export function wipe(w: World, rep: Replica): Request[] {
   const victims: Request[] = [];
   for (const s of rep.scheds) {
     for (const g of s.groups) for (const r of g.run) if (r.group === g) victims.push(r);
-    for (let i = s.waitingHead; i < s.waiting.length; i++) victims.push(s.waiting[i]!);
+    for (let i = s.waitingHead; i < s.waiting.length; i++) if (s.waiting[i]!.queued) victims.push(s.waiting[i]!);
     victims.push(...s.deferred, ...s.prealloc, ...s.held);
+    s.bootstrap.clear();
   }
   const unique = [...new Set(victims)];
   for (const r of unique) abort(w, r, 'error');

@@ -7,6 +7,7 @@ import { toEngine } from './api-process.ts';
 import { startSplit } from './disaggregation.ts';
 import { abort, enqueue } from './engine.ts';
 import { observe } from './histogram.ts';
+import { waitingCount } from './scheduler.ts';
 import { REQUEST, type Replica, type Request, type World } from './types.ts';
 import { again } from './workload.ts';
 
@@ -28,7 +29,7 @@ export function router(w: World, r: Random): Router {
   const views = new Map<Replica, View>();
   let refreshed = Number.NEGATIVE_INFINITY;
   let turn = 0;
-  /** Which replica last got a prefix; bounded, oldest forgotten first. */
+  /** Which replica last got a prefix; bounded, first seen forgotten first. */
   const index = new Map<number, Replica>();
 
   const refresh = () => {
@@ -124,10 +125,7 @@ export function router(w: World, r: Random): Router {
   };
 
   const remember = (request: Request, rep: Replica) => {
-    for (const s of request.segments) {
-      index.delete(s.key);
-      index.set(s.key, rep);
-    }
+    for (const s of request.segments) index.set(s.key, rep);
     index.set(request.ownKey, rep);
     while (index.size > 60_000) index.delete(index.keys().next().value as number);
   };
@@ -174,11 +172,7 @@ export function router(w: World, r: Random): Router {
         const skewed = target.knobs.dpSkew > 0 && target.random.chance(target.knobs.dpSkew);
         if (!skewed)
           for (const s of target.scheds)
-            if (
-              s.running.n + s.waiting.length - s.waitingHead <
-              core.running.n + core.waiting.length - core.waitingHead
-            )
-              core = s;
+            if (s.running.n + waitingCount(s) < core.running.n + waitingCount(core)) core = s;
       }
       enqueue(w, core, request);
     });

@@ -12,16 +12,28 @@ const mod = (a: number, b: number) => ((a % b) + b) % b;
 /** Puts a request at the end of the queue. */
 export function pushWaiting(s: Sched, r: Request): void {
   r.state = REQUEST.waiting;
+  r.queued = true;
   s.waiting.push(r);
 }
 
 function pushFront(s: Sched, r: Request): void {
   r.state = REQUEST.waiting;
+  r.queued = true;
   if (s.waitingHead > 0) s.waiting[--s.waitingHead] = r;
   else s.waiting.unshift(r);
 }
 
-export const waitingCount = (s: Sched): number => s.waiting.length - s.waitingHead;
+export const waitingCount = (s: Sched): number => s.waiting.length - s.waitingHead - s.waitingDead;
+
+/** The next request that still wants to be served. */
+export function firstWaiting(s: Sched): Request | undefined {
+  for (;;) {
+    const r = s.waiting[s.waitingHead];
+    if (!r || r.queued) return r;
+    s.waitingDead--;
+    shiftWaiting(s);
+  }
+}
 
 function shiftWaiting(s: Sched): void {
   s.waitingHead++;
@@ -31,11 +43,24 @@ function shiftWaiting(s: Sched): void {
   }
 }
 
-/** Takes a request out of the queue wherever it is. */
+/** A waiting request whose client has gone; `state` says so already when it comes up. */
 export function dropWaiting(s: Sched, r: Request): void {
-  const i = s.waiting.indexOf(r, s.waitingHead);
-  if (i >= 0) s.waiting.splice(i, 1);
-  s.deferred.delete(r);
+  if (s.deferred.delete(r)) return;
+  r.queued = false;
+  s.waitingDead++;
+}
+
+/** A running request leaves its group. */
+export function leaveGroup(s: Sched, g: Group, r: Request): void {
+  r.group = null;
+  g.n--;
+  s.running.n--;
+  if (r.lora >= 0) {
+    const left = s.adapterUse.get(r.lora)! - 1;
+    if (left === 0) s.adapterUse.delete(r.lora);
+    else s.adapterUse.set(r.lora, left);
+  }
+  compactRun(g);
 }
 
 // --- heap of ends -----------------------------------------------------------------------------------------------
@@ -162,10 +187,7 @@ export function removeRunning(s: Sched, r: Request, ahead = 0): number {
     const i = g.prefilling.indexOf(r);
     if (i >= 0) g.prefilling.splice(i, 1);
   }
-  r.group = null;
-  g.n--;
-  s.running.n--;
-  compactRun(g);
+  leaveGroup(s, g, r);
   return tokens;
 }
 
@@ -174,10 +196,7 @@ export function retire(s: Sched, g: Group, r: Request): void {
   r.privateBlocks = Math.ceil(tokensOf(g, r) / s.kv.blockSize) - pathBlocks(r);
   r.computed = tokensOf(g, r) - (g.g - r.finishG);
   r.generated = r.outputTokens;
-  r.group = null;
-  g.n--;
-  s.running.n--;
-  compactRun(g);
+  leaveGroup(s, g, r);
 }
 
 function preempt(s: Sched, g: Group, ahead: number): Request | null {
@@ -293,20 +312,23 @@ function admit(w: World, s: Sched, g: Group, budget: number): void {
   const share = groups === 1 ? k.maxSeqs : Math.max(4, Math.ceil((1.25 * (s.running.n + 1)) / groups));
   if (s.deferred.size > 0) wake(w, s);
   while (budget > 0 && s.running.n < k.maxSeqs && g.n < share) {
-    const r = s.waiting[s.waitingHead];
+    const r = firstWaiting(s);
     if (!r) break;
     if (r.blockedBy !== BLOCKED.nothing && r.blockedUntil > w.now) {
       shiftWaiting(s);
+      r.queued = false;
       s.deferred.add(r);
       continue;
     }
     if (r.lora >= 0 && !claimAdapter(w, s, r)) {
       shiftWaiting(s);
+      r.queued = false;
       s.deferred.add(r);
       continue;
     }
     if (w.spec.deploy.lmcache && Number.isNaN(r.offloaded) && fetchFromTier(w, s, r)) {
       shiftWaiting(s);
+      r.queued = false;
       s.deferred.add(r);
       continue;
     }
@@ -334,10 +356,12 @@ function admit(w: World, s: Sched, g: Group, budget: number): void {
       else c.recomputedTokens += r.target - cached;
     }
     shiftWaiting(s);
+    r.queued = false;
     r.state = REQUEST.prefill;
     r.group = g;
     g.n++;
     s.running.n++;
+    if (r.lora >= 0) s.adapterUse.set(r.lora, (s.adapterUse.get(r.lora) ?? 0) + 1);
     g.run.push(r);
     g.prefilling.push(r);
     if (Number.isNaN(r.firstScheduled)) r.firstScheduled = w.now;
@@ -372,12 +396,10 @@ function adapterFits(w: World, s: Sched, r: Request): boolean {
 }
 
 function oldestIdleAdapter(s: Sched): number {
-  const inUse = new Set<number>();
-  for (const g of s.groups) for (const r of g.run) if (r.group === g && r.lora >= 0) inUse.add(r.lora);
   let oldest = -1;
   let since = Number.POSITIVE_INFINITY;
   for (const [adapter, used] of s.loaded)
-    if (!inUse.has(adapter) && used < since) {
+    if (!s.adapterUse.has(adapter) && used < since) {
       since = used;
       oldest = adapter;
     }

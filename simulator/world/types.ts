@@ -234,6 +234,8 @@ export interface Request {
   readonly arrival: number;
   attempt: number;
   state: number;
+  /** In its core's waiting queue. */
+  queued: boolean;
   replica: Replica | null;
   sched: Sched | null;
   group: Group | null;
@@ -402,17 +404,23 @@ export interface Sched {
   readonly kv: KvCache;
   readonly waiting: Request[];
   waitingHead: number;
+  /** Entries of the queue whose client has gone; they are skipped when they come up. */
+  waitingDead: number;
   /** Waiting for grammar, adapter or remote KV. */
   readonly deferred: Set<Request>;
   readonly groups: Group[];
   readonly counters: Counters;
   readonly running: { n: number };
   readonly loaded: Map<number, number>;
+  /** How many running requests use an adapter. */
+  readonly adapterUse: Map<number, number>;
   /** Cached prefixes outside the GPU: tokens by key, least recently used first. */
   readonly tier: Map<number, number>;
   readonly tierState: { tokens: number; capacity: number; freeAt: number };
   /** Prefill side: finished prompts that wait to be fetched. */
   readonly held: Set<Request>;
+  /** Prefill side: waiting for room on the decode side. */
+  readonly bootstrap: Set<Request>;
   /** Decode side: waiting for room. */
   readonly prealloc: Request[];
   inTransfer: number;
