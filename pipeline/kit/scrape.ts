@@ -1,4 +1,5 @@
 /** Scraping as a part: discoveries say what the targets are, each target is scraped by itself, none disturbs another. */
+import { setMaxListeners } from 'node:events';
 import type { Consumer, Context, Running } from '../component.ts';
 import type { Discovery, TargetLabels } from './discovery/discovery.ts';
 import { type ScrapedTarget, scrapeTarget, type TargetOptions } from './scrape-target.ts';
@@ -43,12 +44,24 @@ export async function scrapeJobs(jobs: readonly ScrapeJob[], next: Consumer, con
     context.status(bad ? 'recoverable_error' : 'ok', some);
   };
 
-  context.meter.gauge('receiver_targets', 'Targets by whether the latest scrape worked.', () => count('up'), '{target}', {
-    state: 'up',
-  });
-  context.meter.gauge('receiver_targets', 'Targets by whether the latest scrape worked.', () => count('down'), '{target}', {
-    state: 'down',
-  });
+  context.meter.gauge(
+    'receiver_targets',
+    'Targets by whether the latest scrape worked.',
+    () => count('up'),
+    '{target}',
+    {
+      state: 'up',
+    },
+  );
+  context.meter.gauge(
+    'receiver_targets',
+    'Targets by whether the latest scrape worked.',
+    () => count('down'),
+    '{target}',
+    {
+      state: 'down',
+    },
+  );
   const count = (state: 'up' | 'down') =>
     [...running].filter((s) => (state === 'up' ? s.failure() === undefined : typeof s.failure() === 'string')).length;
 
@@ -132,8 +145,15 @@ export async function scrapeJobs(jobs: readonly ScrapeJob[], next: Consumer, con
   return {
     async stop(deadline) {
       stopping = true;
+      // One signal of our own for all targets: thousands of listeners on a shared one would look like a leak.
+      const late = new AbortController();
+      setMaxListeners(0, late.signal);
+      const give = () => late.abort();
+      if (deadline?.aborted) give();
+      deadline?.addEventListener('abort', give, { once: true });
       for (const job of started) await Promise.all(job.discoveries.map((d) => d.stop()));
-      await Promise.all(started.map((job) => job.stop(deadline)));
+      await Promise.all(started.map((job) => job.stop(late.signal)));
+      deadline?.removeEventListener('abort', give);
     },
   };
 }

@@ -170,7 +170,7 @@ describe('prometheus receiver, targets form', () => {
     const t = await fakeTarget((request, response) => {
       s.clock.advance(20).then(() => page('a 1\n')(request, response));
     });
-    const s = await scraping(prometheusReceiver, { targets: [t.url] });
+    const s = await scraping(prometheusReceiver, { targets: [t.url], max_scrape_load: 0.001 });
     for (let i = 0; i < 3; i++) await s.round();
     expect(s.context.log.records.at(-1)).toMatchObject({
       level: 'info',
@@ -332,6 +332,7 @@ describe("prometheus receiver, the Collector's form", () => {
       s.clock.advance(50).then(() => page('a 1\n')(request, response));
     });
     const s = await scraping(prometheusReceiver, {
+      max_scrape_load: 0.001,
       config: {
         scrape_configs: [
           { job_name: 'j', scrape_interval: '5s', static_configs: [{ targets: [`127.0.0.1:${t.port}`] }] },
