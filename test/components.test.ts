@@ -34,20 +34,49 @@ import { receivers } from '../receivers/index.ts';
 import {
   exampleOf,
   folderOf,
+  grpcPeer,
   harmless,
   httpPeer,
   opened,
   optionsOf,
+  type Peer,
   ROOT,
   readmeOf,
   sample,
 } from './kit/conformance.ts';
 import { type Sink, sink, type TestContext, testContext } from './kit/harness.ts';
 
-/** How to point an exporter that pushes at a peer. Every exporter with `retry_on_failure` needs a row. */
-const PEERS: Readonly<Record<string, (url: string) => Record<string, unknown>>> = {
-  otlp_http: (url) => ({ endpoint: url }),
-  prometheus_remote_write: (url) => ({ endpoint: `${url}/api/v1/write` }),
+type Options = Record<string, unknown>;
+
+/** The other side of an exporter that pushes, and how to point it there. Each with `retry_on_failure` needs a row. */
+const PEERS: Readonly<Record<string, { open: () => Promise<Peer>; options: (url: string) => Options }>> = {
+  otlp_http: { open: httpPeer, options: (url) => ({ endpoint: url }) },
+  otlp_grpc: {
+    open: grpcPeer,
+    options: (url) => ({ endpoint: url.replace('http://', ''), tls: { insecure: true } }),
+  },
+  prometheus_remote_write: { open: httpPeer, options: (url) => ({ endpoint: `${url}/api/v1/write` }) },
+};
+
+/**
+ * How to send to a receiver that listens, and what its sender is told: the status of the answer. Each that has an address
+ * to listen on needs a row.
+ */
+const SENDERS: Readonly<Record<string, { options: Options; send: (log: TestContext['log']) => Promise<number> }>> = {
+  otlp: {
+    options: { protocols: { http: { endpoint: '127.0.0.1:0' } } },
+    async send(log) {
+      const url = log.records.find((r) => r.fields['url'])?.fields['url'];
+      const record = { body: { stringValue: 'text' } };
+      const response = await fetch(`${url}/v1/logs`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords: [record] }] }] }),
+      });
+      await response.arrayBuffer();
+      return response.status;
+    },
+  },
 };
 
 const registry: Registry = { receivers, processors, exporters, extensions, catalog: loadCatalog() };
@@ -282,16 +311,38 @@ describe('every receiver that asks', () => {
   });
 });
 
+describe('every receiver that listens', () => {
+  const listening = receivers.filter((d) =>
+    [...optionsOf(d.config as AnySchema)].some(([, option]) => option.format === 'endpoint'),
+  );
+  describe.each(named<ReceiverDefinition>(listening))('$name', ({ definition }) => {
+    it('tells its sender that data was taken, that it was refused for now, and that it was refused for good', async () => {
+      const row = SENDERS[definition.type];
+      if (!row) throw new Error(`add a row for ${definition.type} to SENDERS in test/components.test.ts`);
+      const out = sink();
+      const { running, context } = await startAlone(definition, out, resolve(definition.config, row.options));
+      expect(await row.send(context.log)).toBe(200);
+      expect(out.batches).toHaveLength(1);
+      out.failWith(new RetryableError('the sending queue is full', { exhausted: true }));
+      expect([429, 503]).toContain(await row.send(context.log));
+      out.failWith(new PermanentError('the data is wrong'));
+      expect([400, 500]).toContain(await row.send(context.log));
+      expect(out.batches).toHaveLength(1);
+      await running.stop(AbortSignal.abort());
+    });
+  });
+});
+
 describe('every exporter that pushes', () => {
   const pushing = exporters.filter((d) => Object.hasOwn((d.config as AnySchema).properties ?? {}, 'retry_on_failure'));
   describe.each(named<ExporterDefinition>(pushing))('$name', ({ definition }) => {
     const retry = { initial_interval: '1s', max_interval: '1s', randomization_factor: 0 };
 
     async function against(more: Record<string, unknown> = {}) {
-      const peerOf = PEERS[definition.type];
-      if (!peerOf) throw new Error(`add a row for ${definition.type} to PEERS in test/components.test.ts`);
-      const peer = await httpPeer();
-      const config = resolve(definition.config, { ...peerOf(peer.url), retry_on_failure: retry, ...more });
+      const row = PEERS[definition.type];
+      if (!row) throw new Error(`add a row for ${definition.type} to PEERS in test/components.test.ts`);
+      const peer = await row.open();
+      const config = resolve(definition.config, { ...row.options(peer.url), retry_on_failure: retry, ...more });
       const { running, context } = await startAlone(definition, sink(), config);
       const clock = context.clock as ManualClock;
       const stage = running as Stage;
@@ -301,11 +352,13 @@ describe('every exporter that pushes', () => {
 
     it('tries again what was refused for now, and the data arrives', async () => {
       const { peer, stage, clock, batch, context } = await against();
-      peer.answer(503);
+      peer.be('busy');
       await give(stage, batch);
-      for (let i = 0; i < 100 && peer.requests() < 1; i++) await clock.advance(100);
-      await peer.asked(1);
-      peer.answer(200);
+      for (let i = 0; i < 500 && peer.answered() < 1; i++) {
+        await clock.advance(100);
+        await new Promise((r) => setTimeout(r, 1));
+      }
+      peer.be('takes');
       for (let i = 0; i < 500 && context.measured.sent === 0; i++) {
         await clock.advance(100);
         await new Promise((r) => setTimeout(r, 1));
@@ -319,7 +372,7 @@ describe('every exporter that pushes', () => {
 
     it('does not try again what was refused for good, and counts it', async () => {
       const { peer, stage, clock, batch, context } = await against();
-      peer.answer(400);
+      peer.be('refuses');
       await give(stage, batch);
       const lost = () => context.measured.drops.reduce((n, d) => n + d.items, 0);
       for (let i = 0; i < 500 && lost() < batch.items.length; i++) {

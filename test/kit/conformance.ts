@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import type { AnySchema } from '../../config/schema.ts';
 import type { AnyDefinition } from '../../pipeline/component.ts';
 import {
@@ -139,53 +140,118 @@ export function sample(signal: Signal): Batch {
   return deepFreeze(metricsBatch(points));
 }
 
-/** An HTTP server that answers what a test says and counts what it is asked. */
-export async function httpPeer(body = '') {
-  let status = 200;
+export type Mood = 'takes' | 'busy' | 'refuses';
+
+/** The other side of an exporter or receiver that a test controls. */
+export interface Peer {
+  readonly url: string;
+  requests(): number;
+  answered(): number;
+  /** How it answers from now on: takes everything, is busy for now, or refuses for good. */
+  be(mood: Mood): void;
+  /** Answers nothing until `letGo`. */
+  holdBack(): void;
+  letGo(): void;
+  close(): Promise<void>;
+}
+
+/** Counts, and holds back, what a server is asked; `reply` is called when it may answer. */
+function attendant() {
   let requests = 0;
   let answered = 0;
+  let mood: Mood = 'takes';
   let hold: Promise<void> | undefined;
   let release = () => {};
-  let wake = () => {};
+  return {
+    async attend(reply: (mood: Mood) => void) {
+      requests++;
+      await hold;
+      reply(mood);
+      answered++;
+    },
+    peer: {
+      requests: () => requests,
+      answered: () => answered,
+      be(next: Mood) {
+        mood = next;
+      },
+      holdBack() {
+        hold = new Promise((resolve) => {
+          release = resolve;
+        });
+      },
+      letGo() {
+        hold = undefined;
+        release();
+      },
+    },
+  };
+}
+
+const HTTP_STATUS: Record<Mood, number> = { takes: 200, busy: 503, refuses: 400 };
+
+/** An HTTP server; what it takes it answers with `body`. */
+export async function httpPeer(body = ''): Promise<Peer> {
+  const { attend, peer } = attendant();
   const server = createServer((request, response) => {
     request.resume();
-    request.on('end', async () => {
-      requests++;
-      wake();
-      await hold;
-      response.writeHead(status, { 'content-type': 'text/plain; version=0.0.4' }).end(body, () => answered++);
+    request.on('end', () => {
+      void attend((mood) => {
+        response.writeHead(HTTP_STATUS[mood], { 'content-type': 'text/plain; version=0.0.4' }).end(body);
+      });
     });
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   return {
+    ...peer,
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    requests: () => requests,
-    answered: () => answered,
-    answer(next: number) {
-      status = next;
-    },
-    /** Answers nothing until `letGo`. */
-    holdBack() {
-      hold = new Promise((resolve) => {
-        release = resolve;
-      });
-    },
-    letGo: () => {
-      hold = undefined;
-      release();
-    },
-    /** Resolves once it was asked `n` times. */
-    async asked(n: number) {
-      while (requests < n) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
-    },
     async close() {
-      release();
+      peer.letGo();
       server.closeAllConnections();
       await new Promise((done) => server.close(done));
+    },
+  };
+}
+
+/** A gRPC server, of an implementation that is not ours, for every service of OTLP. */
+export async function grpcPeer(): Promise<Peer> {
+  const { attend, peer } = attendant();
+  const server = new Server();
+  const raw = (bytes: Buffer) => bytes;
+  for (const service of ['metrics.v1.MetricsService', 'trace.v1.TraceService', 'logs.v1.LogsService']) {
+    const path = `/opentelemetry.proto.collector.${service}/Export`;
+    const method = {
+      path,
+      requestStream: false,
+      responseStream: false,
+      requestSerialize: raw,
+      requestDeserialize: raw,
+      responseSerialize: raw,
+      responseDeserialize: raw,
+    };
+    server.addService(
+      { Export: method },
+      {
+        Export: (_call: unknown, done: (error: object | null, answer?: Buffer) => void) => {
+          void attend((mood) => {
+            if (mood === 'takes') done(null, Buffer.alloc(0));
+            else done({ code: mood === 'busy' ? status.UNAVAILABLE : status.INVALID_ARGUMENT, details: mood });
+          });
+        },
+      },
+    );
+  }
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  return {
+    ...peer,
+    url: `http://127.0.0.1:${port}`,
+    async close() {
+      peer.letGo();
+      server.forceShutdown();
     },
   };
 }
