@@ -1,7 +1,18 @@
 /** Every processor that a config file can name, in the order `enginelight components` shows them. */
 import type { ProcessorDefinition } from '../pipeline/component.ts';
+import { attributes } from './attributes/index.ts';
 import { bottleneck } from './bottleneck/index.ts';
+import { filter } from './filter/index.ts';
+import { memoryLimiter } from './memory_limiter/index.ts';
 import { normalize } from './normalize/index.ts';
+import { resource } from './resource/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
-export const processors: readonly ProcessorDefinition<any>[] = [normalize, bottleneck];
+export const processors: readonly ProcessorDefinition<any>[] = [
+  memoryLimiter,
+  normalize,
+  bottleneck,
+  resource,
+  attributes,
+  filter,
+];
