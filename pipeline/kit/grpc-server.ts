@@ -196,7 +196,7 @@ export async function serveGrpc(
       for (const session of sessions) session.destroy();
     };
     if (deadline?.aborted) cut();
-    deadline?.addEventListener('abort', cut, { once: true });
+    else deadline?.addEventListener('abort', cut, { once: true });
     await done;
     deadline?.removeEventListener('abort', cut);
   };
@@ -270,7 +270,14 @@ function watchSession(session: ServerHttp2Session, keepalive: GrpcKeepalive, clo
 /** An answer that is not gRPC, to something that is not gRPC. */
 function refuse(stream: ServerHttp2Stream, status: number): void {
   stream.respond({ ':status': status }, { endStream: true });
-  stream.close(constants.NGHTTP2_NO_ERROR);
+  closeAfterAnswer(stream);
+}
+
+/** Tells the client to stop sending what is of no interest. Not at once: a reset could overtake the answer. */
+function closeAfterAnswer(stream: ServerHttp2Stream): void {
+  setImmediate(() => {
+    if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
 }
 
 const ACCEPTED = ENCODINGS.join(',');
@@ -292,8 +299,7 @@ function fail(stream: ServerHttp2Stream, error: GrpcError): void {
     { ...HEADERS, 'grpc-status': String(error.code), 'grpc-message': encodeGrpcMessage(error.message), ...details },
     { endStream: true },
   );
-  // What the client still sends is of no interest.
-  stream.close(constants.NGHTTP2_NO_ERROR);
+  closeAfterAnswer(stream);
 }
 
 interface MessageLimits {

@@ -308,7 +308,7 @@ export async function serve(options: ServeOptions, handler: HttpHandler): Promis
       for (const socket of sockets) socket.destroy();
     };
     if (deadline?.aborted) cut();
-    deadline?.addEventListener('abort', cut, { once: true });
+    else deadline?.addEventListener('abort', cut, { once: true });
     await done;
     deadline?.removeEventListener('abort', cut);
   };
