@@ -1,0 +1,92 @@
+/**
+ * Reads the lines of recording files: plain, gzip and zstd (where Node has it), one after the other or several merged by
+ * time. A file that ends in the middle of its compression gives all lines before the cut.
+ */
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { Readable, Transform } from 'node:stream';
+import * as zlib from 'node:zlib';
+import { describeError } from '../errors.ts';
+
+export interface RawLine {
+  readonly file: string;
+  /** Counted from 1. */
+  readonly number: number;
+  readonly text: string;
+}
+
+/** Something about a file that the reader of the result should know. */
+export type Complaint = (file: string, line: number, what: string) => void;
+
+/** A line that is longer is skipped: a scrape of a very large engine is a hundredth of this. */
+const MAX_LINE = 256 * 1024 * 1024;
+
+/** Every line that is not empty. Rejects only if the file cannot be opened. */
+export async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLine> {
+  const kind = await compressionOf(file);
+  const source = createReadStream(file, { highWaterMark: 256 * 1024 });
+  const stream: Readable = kind === 'none' ? source : source.pipe(decompressor(kind));
+  if (stream !== source) source.on('error', (error) => stream.destroy(error));
+  let rest: Buffer[] = [];
+  let restLength = 0;
+  let number = 0;
+  let skipping = false;
+  try {
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      let from = 0;
+      for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, from)) {
+        number++;
+        const piece = chunk.subarray(from, at);
+        from = at + 1;
+        const whole = restLength > 0 ? Buffer.concat([...rest, piece]) : piece;
+        rest = [];
+        restLength = 0;
+        if (skipping) skipping = false;
+        else if (whole.length > 0) {
+          const text = whole.toString('utf8').trim();
+          if (text !== '') yield { file, number, text };
+        }
+      }
+      if (from < chunk.length && !skipping) {
+        rest.push(chunk.subarray(from));
+        restLength += chunk.length - from;
+        if (restLength > MAX_LINE) {
+          complain(file, number + 1, `the line is longer than ${MAX_LINE} bytes`);
+          rest = [];
+          restLength = 0;
+          skipping = true;
+        }
+      }
+    }
+  } catch (error) {
+    complain(file, number + 1, `the file ends early: ${describeError(error)}; what came before was used`);
+    // What was decompressed of the last line is half a line.
+    return;
+  }
+  if (restLength > 0) {
+    const text = Buffer.concat(rest).toString('utf8').trim();
+    if (text !== '') yield { file, number: number + 1, text };
+  }
+}
+
+type Compression = 'none' | 'gzip' | 'zstd';
+
+/** By the first bytes, not by the name. */
+async function compressionOf(file: string): Promise<Compression> {
+  const handle = await open(file, 'r');
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(4), 0, 4, 0);
+    if (bytesRead >= 2 && buffer[0] === 0x1f && buffer[1] === 0x8b) return 'gzip';
+    if (bytesRead === 4 && buffer.readUInt32LE(0) === 0xfd2fb528) return 'zstd';
+    return 'none';
+  } finally {
+    await handle.close();
+  }
+}
+
+function decompressor(kind: 'gzip' | 'zstd'): Transform {
+  if (kind === 'gzip') return zlib.createGunzip();
+  const make = (zlib as { createZstdDecompress?: () => Transform }).createZstdDecompress;
+  if (!make) throw new Error(`this Node (${process.version}) cannot read zstd; use Node 22.15 or newer, or gzip`);
+  return make();
+}
