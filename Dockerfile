@@ -20,7 +20,6 @@ COPY --from=dependencies /src/node_modules ./node_modules
 COPY --from=build /src/package.json /src/LICENSE ./
 COPY --from=build /src/dist ./dist
 COPY --from=build /src/config ./config
-COPY --from=build /src/hooks ./hooks
 COPY --from=build /src/config/examples/container.yaml /etc/enginelight/config.yaml
 ENV NODE_ENV=production
 # OTLP, the Prometheus page, the own metrics, health.

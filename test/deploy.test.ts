@@ -149,7 +149,7 @@ describe('the Dockerfile', () => {
       if (path !== 'dist' && path !== 'node_modules') expect(existsSync(join(ROOT, path)), path).toBe(true);
     }
     const ignored = read('.dockerignore').split('\n');
-    for (const needed of ['config', 'hooks', 'pipeline', 'LICENSE']) expect(ignored).not.toContain(needed);
+    for (const needed of ['config', 'pipeline', 'LICENSE']) expect(ignored).not.toContain(needed);
   });
 
   it('ends as a user without rights, with commands that need no shell', () => {
