@@ -88,7 +88,8 @@ const AREAS: readonly { readonly name: string; readonly files: RegExp; readonly 
 const OUTSIDE: readonly { readonly modules: RegExp; readonly files: readonly RegExp[] }[] = [
   {
     modules: /^node:(http|https|http2|net|tls|dns|dgram)(\/promises)?$/,
-    files: [/^pipeline\/kit\//, /^pipeline\/telemetry-readers\.ts$/],
+    // gRPC's client is of use to one exporter only, so it is no part.
+    files: [/^pipeline\/kit\//, /^pipeline\/telemetry-readers\.ts$/, /^exporters\/otlp_grpc\/client\.ts$/],
   },
   { modules: /^node:child_process$/, files: [/^pipeline\/kit\//] },
   {
@@ -100,6 +101,9 @@ const OUTSIDE: readonly { readonly modules: RegExp; readonly files: readonly Reg
       /^pipeline\/kit\//,
       // Its job is files.
       /^exporters\/file\//,
+      // They read what only the machine knows: /proc, /sys and cgroups.
+      /^receivers\/host\//,
+      /^processors\/memory_limiter\/limits\.ts$/,
       // It writes recordings.
       /^simulator\/(cli|write)\.ts$/,
     ],
@@ -112,7 +116,13 @@ const WORDS: readonly { readonly what: string; readonly words: RegExp; readonly 
     what: 'time comes from the clock that is handed in',
     words: /\b(Date\.now|performance\.now|setTimeout|setInterval)\(|\bnew Date\(\)/,
     // All but the clock: the process is kept alive, and ended; a tool says how long it took. No work hangs on them.
-    files: [/^pipeline\/kit\/clock\.ts$/, /^pipeline\/runtime\.ts$/, /^commands\/run\.ts$/, /^simulator\/cli\.ts$/],
+    files: [
+      /^pipeline\/kit\/clock\.ts$/,
+      /^pipeline\/runtime\.ts$/,
+      /^main\.ts$/,
+      /^commands\/run\.ts$/,
+      /^simulator\/cli\.ts$/,
+    ],
   },
   { what: 'no request but through the clients of pipeline/kit', words: /^(globalThis\.)?fetch\(/m, files: [] },
   {
