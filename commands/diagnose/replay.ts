@@ -10,7 +10,7 @@ import type { ResolvedConfig } from '../../config/types.ts';
 import { type Consumer, defineExporter, defineReceiver, type Registry } from '../../pipeline/component.ts';
 import { describeError } from '../../pipeline/errors.ts';
 import { createGraph } from '../../pipeline/graph.ts';
-import { type ManualClock, manualClock } from '../../pipeline/kit/clock.ts';
+import { type ManualClock, manualClock, systemClock } from '../../pipeline/kit/clock.ts';
 import { createLogger } from '../../pipeline/kit/log.ts';
 import { linesOf } from '../../pipeline/kit/recording-files.ts';
 import { createReplay } from '../../pipeline/kit/replay.ts';
@@ -107,7 +107,7 @@ export async function replay(
   bad: BadLine[] = [],
 ): Promise<ReplayResult> {
   const cpu = process.cpuUsage();
-  const started = performance.now();
+  const started = systemClock.monotonic();
   const records: LogRecord[] = [];
   const signals = new Set<string>();
   let next: Consumer | undefined;
@@ -205,7 +205,7 @@ export async function replay(
     targets: source.counts().targets,
     signals: [...signals].sort(),
     cpuSeconds: (used.user + used.system) / 1e6,
-    wallSeconds: (performance.now() - started) / 1000,
+    wallSeconds: (systemClock.monotonic() - started) / 1000,
     peakRssMib: peak / 2 ** 20,
   };
 }

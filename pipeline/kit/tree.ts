@@ -2,7 +2,7 @@
  * Reading /proc and /sys, or a copy of them under another root: small files that appear, vanish and refuse. Nothing here
  * throws; what could not be read is remembered with its cause, so that a probe can say once what it lacks.
  */
-import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readlinkSync, readSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 
 export type Problem = 'missing' | 'denied' | 'unreadable';
@@ -16,6 +16,8 @@ export interface Tree {
   list(path: string): string[];
   /** Where a link points to. */
   link(path: string): string | undefined;
+  /** Size, free and available bytes of the file system at a path. Blocks where a network mount hangs: ask local ones only. */
+  space(path: string): { size: number; free: number; available: number } | undefined;
   /** Why the last `read`, `list` or `link` of this tree gave nothing. */
   problem(): Problem | undefined;
 }
@@ -91,6 +93,14 @@ export function createTree(root = '/'): Tree {
         const target = readlinkSync(root === '/' ? path : join(root, path));
         problem = undefined;
         return target;
+      } catch (error) {
+        return failed(error);
+      }
+    },
+    space(path) {
+      try {
+        const stat = statfsSync(root === '/' ? path : join(root, path));
+        return { size: stat.blocks * stat.bsize, free: stat.bfree * stat.bsize, available: stat.bavail * stat.bsize };
       } catch (error) {
         return failed(error);
       }

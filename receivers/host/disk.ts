@@ -1,6 +1,4 @@
 /** Disks (/proc/diskstats) and file systems (statfs of what /proc/self/mounts lists): what loads models. */
-import { statfsSync } from 'node:fs';
-import { join } from 'node:path';
 import { sum } from '../../pipeline/model.ts';
 import type { Host, Reader } from './reader.ts';
 
@@ -53,7 +51,7 @@ export function diskReader({ tree, node }: Host): Reader {
 const REAL = new Set(['ext2', 'ext3', 'ext4', 'xfs', 'btrfs', 'zfs', 'f2fs', 'vfat', 'overlay', 'tmpfs']);
 const MAX_MOUNTS = 64;
 
-export function filesystemReader({ tree, node }: Host, root: string): Reader {
+export function filesystemReader({ tree, node }: Host): Reader {
   return (round) => {
     const seen = new Set<string>();
     for (const line of tree.read('/proc/self/mounts')?.split('\n') ?? []) {
@@ -66,24 +64,15 @@ export function filesystemReader({ tree, node }: Host, root: string): Reader {
       if (type !== 'tmpfs' && type !== 'overlay' && seen.has(device)) continue;
       if (/^\/(?:proc|sys|dev\/(?!shm)|run\/(?:user|secrets|credentials))/.test(mountpoint)) continue;
       seen.add(type === 'tmpfs' || type === 'overlay' ? mountpoint : device);
-      try {
-        const stat = statfsSync(root === '/' ? mountpoint : join(root, mountpoint));
-        if (stat.blocks === 0) continue;
-        const of = (state: string) => ({
-          'system.device': device,
-          'system.filesystem.mountpoint': mountpoint,
-          'system.filesystem.state': state,
-        });
-        round.add(node, FS_LIMIT, stat.blocks * stat.bsize, {
-          'system.device': device,
-          'system.filesystem.mountpoint': mountpoint,
-        });
-        round.add(node, FS_USAGE, (stat.blocks - stat.bfree) * stat.bsize, of('used'));
-        round.add(node, FS_USAGE, stat.bavail * stat.bsize, of('free'));
-        round.add(node, FS_USAGE, (stat.bfree - stat.bavail) * stat.bsize, of('reserved'));
-      } catch {
-        // Another user's mount, or one that has just gone: the others still count.
-      }
+      // Another user's mount, or one that has just gone, has no space to tell; the others still count.
+      const space = tree.space(mountpoint);
+      if (!space || space.size === 0) continue;
+      const place = { 'system.device': device, 'system.filesystem.mountpoint': mountpoint };
+      const of = (state: string) => ({ ...place, 'system.filesystem.state': state });
+      round.add(node, FS_LIMIT, space.size, place);
+      round.add(node, FS_USAGE, space.size - space.free, of('used'));
+      round.add(node, FS_USAGE, space.available, of('free'));
+      round.add(node, FS_USAGE, space.free - space.available, of('reserved'));
     }
   };
 }

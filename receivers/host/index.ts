@@ -124,7 +124,7 @@ export const host = defineReceiver({
       linkReader(shared),
       pcieReader(shared),
       thermalReader(shared),
-      filesystemReader(shared, config.root_path),
+      filesystemReader(shared),
       clockReader(shared),
     ];
     let inventory = '';
