@@ -273,6 +273,14 @@ describe('edges', () => {
     await graph.stop();
   });
 
+  it('take nothing more, as retryable, once what is behind them has stopped', async () => {
+    const p = parts();
+    const { graph } = await running(metrics(p));
+    await graph.stop();
+    await expect((async () => p.inputs.get('in')!.consume(points()))()).rejects.toThrow(RetryableError);
+    expect(p.got).toEqual([]);
+  });
+
   it('pass refusals back to the receiver, from components that throw as from those that reject later', async () => {
     for (const later of [false, true]) {
       const p = parts();
