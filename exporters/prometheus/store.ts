@@ -55,11 +55,21 @@ interface Entry {
   readonly labels: readonly Label[];
   readonly cache: SeriesCache;
   point: Point;
+  /** Of the point, nanoseconds rounded. */
+  time: number;
   updated: number;
   owner: Owner;
   /** Counts owners, so that links to a former one are known to be old. */
   epoch: number;
   gone: boolean;
+}
+
+/** From a series to what it shows as. A source repeats its series in the same order: `next` is who came next last time. */
+interface Link {
+  readonly series: Series;
+  readonly entry: Entry;
+  readonly epoch: number;
+  next: Link | undefined;
 }
 
 interface Family {
@@ -88,13 +98,16 @@ export function store(options: StoreOptions): Store {
   const labels = labeller(options);
   const families = new Map<string, Family>();
   const bySample = new Map<string, Family>();
-  const links = new WeakMap<Series, { entry: Entry; epoch: number }>();
+  const links = new WeakMap<Series, Link>();
+  let lastLink: Link | undefined;
   const resourceText = new WeakMap<Resource, string>();
   const scopeText = new WeakMap<Scope, string>();
   const infos = new WeakMap<Resource, { labels: Label[]; key: string } | 'none'>();
   let sorted: Family[] | undefined;
   let size = 0;
   let lastResource: Resource | undefined;
+  let lastTime = 0n;
+  let lastTimeNumber = 0;
   const takeoverMs = Math.min(TAKEOVER_MS, expirationMs);
 
   const cached = <K extends object>(cache: WeakMap<K, string>, key: K, make: () => string) => {
@@ -144,7 +157,18 @@ export function store(options: StoreOptions): Store {
   };
 
   const insert = (family: Family, key: string, labels: readonly Label[], point: Point, now: number, owner: Owner) => {
-    const entry: Entry = { family, key, labels, cache: newCache(), point, updated: now, owner, epoch: 0, gone: false };
+    const entry: Entry = {
+      family,
+      key,
+      labels,
+      cache: newCache(),
+      point,
+      time: Number(point.time),
+      updated: now,
+      owner,
+      epoch: 0,
+      gone: false,
+    };
     family.series.set(key, entry);
     size++;
     return entry;
@@ -179,8 +203,18 @@ export function store(options: StoreOptions): Store {
     if (point.series.metric.temporality === Temporality.DELTA) {
       if (point.time <= entry.point.time) return dropped('stale', `${entry.family.name}: a delta that is not newer`);
       entry.point = accumulated(entry.point, point);
-    } else if (point.time >= entry.point.time) entry.point = point;
-    else dropped('stale', `${entry.family.name}: a point that is older than the one shown`);
+      entry.time = Number(point.time);
+      return;
+    }
+    // Points of one batch share their time; comparing big integers for each costs more than all the rest.
+    if (point.time !== lastTime) {
+      lastTime = point.time;
+      lastTimeNumber = Number(lastTime);
+    }
+    if (lastTimeNumber >= entry.time) {
+      entry.point = point;
+      entry.time = lastTimeNumber;
+    } else dropped('stale', `${entry.family.name}: a point that is older than the one shown`);
   };
 
   const admit = (point: Point, now: number) => {
@@ -204,8 +238,9 @@ export function store(options: StoreOptions): Store {
         found.owner = owner;
         found.epoch++;
         found.point = point;
+        found.time = Number(point.time);
       }
-      links.set(series, { entry: found, epoch: found.epoch });
+      links.set(series, { series, entry: found, epoch: found.epoch, next: undefined });
       found.updated = now;
       if (found.point !== point) update(found, point, now);
       return;
@@ -214,7 +249,7 @@ export function store(options: StoreOptions): Store {
     const unit = isScraped(metric) ? metric.unit : unitOf(metric, name);
     const family = familyOf(name, type, metric.description, unit);
     if (!family) return dropped('unsupported', `${name} as a ${type}, which is something else already`);
-    links.set(series, { entry: insert(family, key, own, point, now, owner), epoch: 0 });
+    links.set(series, { series, entry: insert(family, key, own, point, now, owner), epoch: 0, next: undefined });
   };
 
   const expire = (now: number) => {
@@ -227,7 +262,12 @@ export function store(options: StoreOptions): Store {
   return {
     put(point, now) {
       const { series } = point;
-      const link = links.get(series);
+      let link = lastLink?.next;
+      if (link?.series !== series) {
+        link = links.get(series);
+        if (lastLink) lastLink.next = link;
+      }
+      lastLink = link;
       if (link && !link.entry.gone && link.epoch === link.entry.epoch) update(link.entry, point, now);
       else admit(point, now);
       if (series.resource !== lastResource && !isStale(point)) {

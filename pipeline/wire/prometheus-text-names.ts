@@ -181,9 +181,9 @@ function plainValue(value: AnyValue): unknown {
 
 /** A sample's value. */
 export function numberText(value: number | bigint): string {
-  if (value === Number.POSITIVE_INFINITY) return '+Inf';
-  if (value === Number.NEGATIVE_INFINITY) return '-Inf';
-  return String(value);
+  const text = `${value}`;
+  // Only the infinities are spelt otherwise; their first letters tell them from all other numbers.
+  return text.length < 8 || !text.endsWith('y') ? text : text.startsWith('-') ? '-Inf' : '+Inf';
 }
 
 /**

@@ -58,9 +58,11 @@ interface Prefixes {
   count: string;
 }
 export interface SeriesCache {
-  readonly byEscaping: Map<Escaping | 'any', Prefixes>;
+  /** For names that every escaping leaves as they are. */
+  any: Prefixes | undefined;
+  byEscaping: Map<Escaping, Prefixes> | undefined;
 }
-export const newCache = (): SeriesCache => ({ byEscaping: new Map() });
+export const newCache = (): SeriesCache => ({ any: undefined, byEscaping: undefined });
 
 /** The value of the Content-Type header. */
 export function contentType(format: ExpositionFormat): string {
@@ -85,19 +87,16 @@ function linePrefix(name: string, labels: readonly Label[], extra: Label | undef
 }
 
 function prefixes(family: ExposedFamily, series: ExposedSeries, escaping: Escaping): Prefixes {
-  const { byEscaping } = series.cache;
-  let made = byEscaping.get('any') ?? byEscaping.get(escaping);
-  if (!made) {
-    const plain =
-      escaping !== 'dots' && isLegacyName(family.name) && series.labels.every(([name]) => isLegacyLabel(name));
-    made = {
-      value: linePrefix(family.name, series.labels, undefined, escaping),
-      parts: [],
-      bounds: undefined,
-      sum: '',
-      count: '',
-    };
-    byEscaping.set(plain ? 'any' : escaping, made);
+  const { cache } = series;
+  const known = (escaping === 'dots' ? undefined : cache.any) ?? cache.byEscaping?.get(escaping);
+  if (known) return known;
+  const value = linePrefix(family.name, series.labels, undefined, escaping);
+  const made: Prefixes = { value, parts: [], bounds: undefined, sum: '', count: '' };
+  if (escaping !== 'dots' && isLegacyName(family.name) && series.labels.every(([name]) => isLegacyLabel(name))) {
+    cache.any = made;
+  } else {
+    cache.byEscaping ??= new Map();
+    cache.byEscaping.set(escaping, made);
   }
   return made;
 }
