@@ -6,7 +6,6 @@ import { readNumber } from '../wire/prometheus/number.ts';
 import { type Identity, labelOf, partKey, withoutLabel } from './scrape-identity.ts';
 import {
   type Family,
-  finite,
   type HistogramSlot,
   isSeen,
   NO_PART,
@@ -84,7 +83,7 @@ export function families(who: Identity, partAt: (key: string) => SamplePart | un
       const none = { sum: undefined, count: undefined };
       group =
         kind === 'histogram'
-          ? { kind, ...base, ...none, buckets: [], uppers: [], bounds: new Float64Array(0) }
+          ? { kind, ...base, ...none, buckets: [], uppers: [], bounds: undefined }
           : { kind, ...base, ...none, quantiles: [], levels: [] };
       group.created = partAt(partKey(`${name}_created`, labels));
       groups.set(key, group);
@@ -220,7 +219,7 @@ function insert(slot: Grouped, part: SamplePart, level: number): boolean {
   if (levels[at] === level) return false;
   own.splice(at, 0, part);
   levels.splice(at, 0, level);
-  if (slot.kind === 'histogram') slot.bounds = finite(slot.uppers);
+  if (slot.kind === 'histogram') slot.bounds = undefined;
   return true;
 }
 
@@ -237,7 +236,7 @@ function detach(slot: Slot, part: SamplePart): void {
   if (at < 0) return;
   own.splice(at, 1);
   levels.splice(at, 1);
-  if (slot.kind === 'histogram') slot.bounds = finite(slot.uppers);
+  if (slot.kind === 'histogram') slot.bounds = undefined;
 }
 
 function numberOf(text: string): number | undefined {

@@ -15,10 +15,12 @@ export function labelOf(labels: Labels, name: string): string | undefined {
   return undefined;
 }
 
-export const withoutLabel = (labels: Labels, name: string): Labels => {
-  const at = labels.findIndex((l, i) => i % 2 === 0 && l === name);
-  return at < 0 ? labels : labels.filter((_, i) => i !== at && i !== at + 1);
-};
+export function withoutLabel(labels: Labels, name: string): Labels {
+  for (let i = 0; i < labels.length; i += 2) {
+    if (labels[i] === name) return [...labels.slice(0, i), ...labels.slice(i + 2)];
+  }
+  return labels;
+}
 
 /** Prometheus' honor_labels: who wins where a sample has a label that its target has too. Both are sorted, so is the result. */
 export function mergeLabels(sample: Labels, target: Labels, honor: boolean): Labels {

@@ -56,8 +56,8 @@ export interface HistogramSlot extends SlotBase {
   /** By upper bound. */
   buckets: SamplePart[];
   uppers: number[];
-  /** The finite ones of `uppers`. */
-  bounds: Float64Array;
+  /** The finite ones of `uppers`; undefined until the next point needs them. */
+  bounds: Float64Array | undefined;
   sum: SamplePart | undefined;
   count: SamplePart | undefined;
 }
@@ -218,6 +218,7 @@ function histogramPoint(slot: HistogramSlot, moment: Moment): HistogramPoint | u
   for (let i = 0; i < buckets.length; i++) if (buckets[i]!.generation === generation) seen++;
   if (seen === 0 && !hasCount && !hasSum) return undefined;
 
+  slot.bounds ??= finite(slot.uppers);
   let { bounds, uppers } = slot;
   let shown = buckets;
   if (seen < buckets.length) {
@@ -285,7 +286,7 @@ function histogramPoint(slot: HistogramSlot, moment: Moment): HistogramPoint | u
 }
 
 /** The uppers without +Inf. */
-export function finite(uppers: readonly number[]): Float64Array {
+function finite(uppers: readonly number[]): Float64Array {
   const n =
     uppers.length > 0 && uppers[uppers.length - 1] === Number.POSITIVE_INFINITY ? uppers.length - 1 : uppers.length;
   return Float64Array.from(uppers.slice(0, n));
