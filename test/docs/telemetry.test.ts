@@ -21,7 +21,7 @@ function unionOf(path: string, name: string): string[] {
 }
 
 describe('docs/telemetry.md', () => {
-  it('lists every metric of the runtime and of the components, and no other (UPDATE_DOCS=1 rewrites the tables)', () => {
+  it('lists every metric of the runtime and of the components, and no other (`npm run docs` rewrites the tables)', () => {
     const fresh = withTables(text);
     if (process.env['UPDATE_DOCS']) writeFileSync(FILE, fresh);
     else expect(text).toBe(fresh);
