@@ -185,6 +185,10 @@ node_network_speed_bytes{device="lo"} -1
 node_infiniband_port_transmit_wait_total{device="mlx5_0",port="1"} 4
 # TYPE node_boot_time_seconds gauge
 node_boot_time_seconds 1.69999e+09
+# TYPE node_timex_offset_seconds gauge
+node_timex_offset_seconds -0.002
+# TYPE node_timex_sync_status gauge
+node_timex_sync_status 1
 `;
 
   test('is the host that its uname says, unless the configuration names it', async () => {
@@ -192,6 +196,8 @@ node_boot_time_seconds 1.69999e+09
     expect(text).toEqual([
       'hw.network.bandwidth.limit 1250000000 By/s gauge @ host.name=n1 network.interface.name=eth0',
       'hw.network.congestion{hw.nic.port=1,kind=transmit_wait} 4 {event} counter @ host.name=n1 hw.nic.device=mlx5_0',
+      'system.clock.offset -0.002 s gauge @ host.name=n1',
+      'system.clock.synchronized 1 1 gauge @ host.name=n1',
       'system.cpu.time{cpu.logical_number=0,cpu.mode=interrupt} 1 s counter @ host.name=n1',
       'system.cpu.time{cpu.logical_number=0,cpu.mode=steal} 5 s counter @ host.name=n1',
       'system.memory.limit 1000 By updown @ host.name=n1',
