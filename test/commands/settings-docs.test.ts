@@ -63,11 +63,9 @@ describe('enginelight settings-docs', () => {
     });
     mkdirSync(join(root, 'docs'));
     const first = await runCommand(settingsDocs, ['--write', root]);
-    expect(first.out.split('\n').sort()).toEqual([
-      '',
-      join(root, 'docs/components.md'),
-      join(root, 'exporters/page/README.md'),
-    ]);
+    const written = first.out.split('\n');
+    expect(written).toContain(join(root, 'docs/components.md'));
+    expect(written).toContain(join(root, 'exporters/page/README.md'));
     const readme = readFileSync(join(root, 'exporters/page/README.md'), 'utf8');
     expect(readme).toMatch(/^# page\n\n<!-- settings -->\n\| Setting [\s\S]*\n<!-- \/settings -->\n\nNotes\.\n$/);
     expect(readFileSync(join(root, 'docs/components.md'), 'utf8')).toContain('[`page`](../exporters/page/README.md)');
