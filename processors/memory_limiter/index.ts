@@ -121,8 +121,8 @@ export const memoryLimiter = defineProcessor({
       total_mib: mib(total),
       check_interval_ms: settings.check_interval,
     });
-    meter.gauge('memory_limiter_used_bytes', 'Memory that the limiter counts', () => limiter.used, 'By');
-    meter.gauge('memory_limiter_limit_bytes', 'Memory from which on data is refused', () => soft, 'By');
+    meter.gauge('memory_limiter_used_bytes', 'Memory that the limiter counts.', () => limiter.used, 'By');
+    meter.gauge('memory_limiter_limit_bytes', 'Memory from which on data is refused.', () => soft, 'By');
 
     limiter.check();
     let timer: Timer | undefined;
