@@ -7,6 +7,7 @@ import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
 import { otlpReceiver } from './otlp/index.ts';
 import { prometheusReceiver } from './prometheus/index.ts';
+import { recording } from './recording/index.ts';
 import { sglangReceiver } from './sglang/index.ts';
 import { tgiReceiver } from './tgi/index.ts';
 import { trtllmReceiver } from './trtllm/index.ts';
@@ -25,4 +26,5 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   prometheusReceiver,
   otlpReceiver,
   host,
+  recording,
 ];

@@ -12,18 +12,11 @@ import { describeError } from '../../pipeline/errors.ts';
 import { createGraph } from '../../pipeline/graph.ts';
 import { type ManualClock, manualClock, systemClock } from '../../pipeline/kit/clock.ts';
 import { createLogger } from '../../pipeline/kit/log.ts';
-import { linesOf } from '../../pipeline/kit/recording-files.ts';
+import type { BadLine } from '../../pipeline/kit/recording-files.ts';
 import { createReplay } from '../../pipeline/kit/replay.ts';
 import type { Batch, LogRecord } from '../../pipeline/model.ts';
 import { createTelemetry } from '../../pipeline/telemetry.ts';
-import { type RecordingLine, readRecordingLine } from '../../pipeline/wire/recording.ts';
-
-/** Lines that could not be used. */
-export interface BadLine {
-  readonly file: string;
-  readonly line: number;
-  readonly what: string;
-}
+import type { RecordingLine } from '../../pipeline/wire/recording.ts';
 
 export interface ReplayResult {
   /** Findings, incidents, topology, alerts: every log record that came out of the pipeline, in order. */
@@ -62,43 +55,6 @@ const CHAIN = ['normalize', 'correlation', 'bottleneck', 'alerts'];
 const NAMED = 20;
 /** After the last line the detectors get this long to see what is still due. */
 const TAIL_MS = 30_000;
-
-/** The lines of recording files, merged by time. Lines that cannot be read are given to `bad`. */
-export async function* readRecordings(
-  files: readonly string[],
-  bad: (line: BadLine) => void,
-): AsyncGenerator<RecordingLine> {
-  const open = files.map((file) => parsed(file, bad));
-  if (open.length === 1) {
-    yield* open[0]!;
-    return;
-  }
-  const heads = await Promise.all(open.map((lines) => lines.next()));
-  for (;;) {
-    let first = -1;
-    for (let i = 0; i < heads.length; i++) {
-      const head = heads[i]!;
-      if (head.done) continue;
-      if (first < 0 || head.value.timeMs < (heads[first]!.value as RecordingLine).timeMs) first = i;
-    }
-    if (first < 0) return;
-    yield heads[first]!.value as RecordingLine;
-    heads[first] = await open[first]!.next();
-  }
-}
-
-async function* parsed(file: string, bad: (line: BadLine) => void): AsyncGenerator<RecordingLine> {
-  for await (const raw of linesOf(file, (f, line, what) => bad({ file: f, line, what }))) {
-    let line: RecordingLine;
-    try {
-      line = readRecordingLine(raw.text);
-    } catch (error) {
-      bad({ file, line: raw.number, what: describeError(error) });
-      continue;
-    }
-    yield line;
-  }
-}
 
 /** Runs lines through the pipeline. Rejects with ReplayRefused where the config is wrong. */
 export async function replay(

@@ -7,8 +7,53 @@ import { open } from 'node:fs/promises';
 import type { Readable, Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
 import { describeError } from '../errors.ts';
+import { type RecordingLine, readRecordingLine } from '../wire/recording.ts';
 
-export interface RawLine {
+/** Lines that could not be used. */
+export interface BadLine {
+  readonly file: string;
+  readonly line: number;
+  readonly what: string;
+}
+
+/** The lines of recording files, merged by time. Lines that cannot be read are given to `bad`. */
+export async function* readRecordings(
+  files: readonly string[],
+  bad: (line: BadLine) => void,
+): AsyncGenerator<RecordingLine> {
+  const open = files.map((file) => parsed(file, bad));
+  if (open.length === 1) {
+    yield* open[0]!;
+    return;
+  }
+  const heads = await Promise.all(open.map((lines) => lines.next()));
+  for (;;) {
+    let first = -1;
+    for (let i = 0; i < heads.length; i++) {
+      const head = heads[i]!;
+      if (head.done) continue;
+      if (first < 0 || head.value.timeMs < (heads[first]!.value as RecordingLine).timeMs) first = i;
+    }
+    if (first < 0) return;
+    yield heads[first]!.value as RecordingLine;
+    heads[first] = await open[first]!.next();
+  }
+}
+
+async function* parsed(file: string, bad: (line: BadLine) => void): AsyncGenerator<RecordingLine> {
+  for await (const raw of linesOf(file, (f, line, what) => bad({ file: f, line, what }))) {
+    let line: RecordingLine;
+    try {
+      line = readRecordingLine(raw.text);
+    } catch (error) {
+      bad({ file, line: raw.number, what: describeError(error) });
+      continue;
+    }
+    yield line;
+  }
+}
+
+interface RawLine {
   readonly file: string;
   /** Counted from 1. */
   readonly number: number;
@@ -16,13 +61,13 @@ export interface RawLine {
 }
 
 /** Something about a file that the reader of the result should know. */
-export type Complaint = (file: string, line: number, what: string) => void;
+type Complaint = (file: string, line: number, what: string) => void;
 
 /** A line that is longer is skipped: a scrape of a very large engine is a hundredth of this. */
 const MAX_LINE = 256 * 1024 * 1024;
 
 /** Every line that is not empty. Rejects only if the file cannot be opened. */
-export async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLine> {
+async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLine> {
   const kind = await compressionOf(file);
   const source = createReadStream(file, { highWaterMark: 256 * 1024 });
   const stream: Readable = kind === 'none' ? source : source.pipe(decompressor(kind));

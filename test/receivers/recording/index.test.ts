@@ -1,0 +1,99 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { expect, test } from 'vitest';
+import { resolve } from '../../../config/schema.ts';
+import { isNumberPoint, msFromNanos } from '../../../pipeline/model.ts';
+import { recording } from '../../../receivers/recording/index.ts';
+import { type ManualClock, sink, testContext } from '../../kit/harness.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'recording-'));
+const scrape = (second: number, running: number) =>
+  JSON.stringify({
+    scrape: {
+      time: new Date(Date.UTC(2026, 4, 1, 12, 0, second)).toISOString(),
+      url: 'http://10.0.0.7:8000/metrics',
+      labels: { replica: 'r0', node: 'n1', role: 'decode' },
+      duration_ms: 7.5,
+      status: 200,
+      body: `# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name="m",engine="0"} ${running}\n`,
+    },
+  });
+
+async function play(name: string, content: string | Buffer, config: object, advance: number[]) {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  const context = testContext({ id: 'recording' });
+  const out = sink();
+  const clock = context.clock as ManualClock;
+  const running = await recording.start(resolve(recording.config, { paths: [path], ...config }), out, context);
+  const counts: number[] = [];
+  for (const ms of advance) {
+    await clock.advance(ms);
+    // Reading files takes real time, which the clock of the test knows nothing of.
+    await waitFor(() => counts.length === 0 || out.batches.length > counts.at(-1)! || ms === 0);
+    counts.push(out.batches.length);
+  }
+  await running.stop();
+  return { out, context, counts };
+}
+
+/** Lets the event loop turn until something holds, at most a few hundred times. */
+async function waitFor(holds: () => boolean) {
+  for (let i = 0; i < 500 && !holds(); i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test('plays at the pace of the recording, with its times moved to now and one series per series', async () => {
+  const { out, context } = await play(
+    'pace.jsonl',
+    `${scrape(0, 1)}\n${scrape(5, 2)}\n`,
+    { speed: 0 },
+    [0, 1, 1, 1, 1],
+  );
+  await waitFor(() => out.batches.length === 2);
+  const points = out
+    .points()
+    .filter(isNumberPoint)
+    .filter((p) => p.series.metric.name === 'vllm:num_requests_running');
+  expect(points.map((p) => p.value)).toEqual([1, 2]);
+  expect(points[0]!.series).toBe(points[1]!.series);
+  expect(points[0]!.series.resource.attributes).toMatchObject({
+    'service.instance.id': 'r0',
+    'host.name': 'n1',
+    'inference.role': 'decode',
+    'inference.engine': 'vllm',
+  });
+  expect(msFromNanos(points[1]!.time) - msFromNanos(points[0]!.time)).toBe(5000);
+  expect(Math.abs(msFromNanos(points[0]!.time) - context.clock.now())).toBeLessThan(10_000);
+});
+
+test('names a line that cannot be read and uses the others, also of a file that was cut off', async () => {
+  const whole = gzipSync(`${scrape(0, 1)}\nnot json\n${'x'.repeat(200_000)}\n${scrape(5, 2)}\n`, { level: 0 });
+  const { out, context } = await play(
+    'cut.jsonl.gz',
+    whole.subarray(0, whole.length - 400),
+    { speed: 0 },
+    [0, 1, 1, 1],
+  );
+  await waitFor(() => context.log.records.some((r) => r.message.includes('at its end')));
+  expect(out.points().some((p) => p.series.metric.name === 'vllm:num_requests_running')).toBe(true);
+  const complaints = context.log.records
+    .filter((r) => r.level === 'warn')
+    .map((r) => `${r.fields['line']}: ${r.fields['error']}`);
+  expect(complaints[0]).toMatch(/^2: it is not JSON/);
+  expect(complaints.at(-1)).toMatch(/the file ends early/);
+});
+
+test('says which file cannot be opened, and the daemon goes on', async () => {
+  const context = testContext({ id: 'recording' });
+  const running = await recording.start(
+    resolve(recording.config, { paths: [join(folder, 'none.jsonl')] }),
+    sink(),
+    context,
+  );
+  await waitFor(() => context.statuses.length > 0);
+  await running.stop();
+  expect(context.statuses[0]!.status).toBe('permanent_error');
+  expect(context.statuses[0]!.message).toContain('none.jsonl');
+});
