@@ -21,6 +21,7 @@ import { backupName } from '../../../exporters/file/rotation.ts';
 import type { Stage } from '../../../pipeline/component.ts';
 import { manualClock } from '../../../pipeline/kit/clock.ts';
 import { type Batch, logsBatch, type MetricsBatch, metricsBatch, resource } from '../../../pipeline/model.ts';
+import { decompress, HAS_ZSTD } from '../../../pipeline/wire/compression.ts';
 import { decodeRequest } from '../../../pipeline/wire/otlp/index.ts';
 import { testContext } from '../../kit/harness.ts';
 import { points } from '../../kit/parts.ts';
@@ -132,6 +133,16 @@ describe('the file exporter', () => {
     await next.stage.stop();
     expect(await names()).toEqual(['out-2026-05-01T12-00-00.000.jsonl.gz', 'out.jsonl.gz']);
     expect(itemsIn(gunzipSync(await readFile(path)).toString())).toEqual([1]);
+  });
+
+  it.runIf(HAS_ZSTD)('compresses with zstd where Node has it, readable as a whole', async () => {
+    const { stage, path, clock } = await start({ compression: 'zstd', path: join(folder, 'out.jsonl.zst') });
+    for (let i = 0; i < 3; i++) {
+      stage.consume(points(4));
+      await clock.advance(1000);
+    }
+    await stage.stop();
+    expect(itemsIn(Buffer.from(await decompress(await readFile(path), 'zstd', 1 << 20)).toString())).toEqual([4, 4, 4]);
   });
 
   it('makes missing folders and gives new files the wanted permissions', async () => {

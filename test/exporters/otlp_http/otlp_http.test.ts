@@ -25,6 +25,7 @@ import {
   scope,
   tracesBatch,
 } from '../../../pipeline/model.ts';
+import { decompress, HAS_ZSTD } from '../../../pipeline/wire/compression.ts';
 import { decodeRequest } from '../../../pipeline/wire/otlp/index.ts';
 import { encodeResponse, encodeStatus } from '../../../pipeline/wire/otlp/responses.ts';
 import { deepFreeze, testContext } from '../../kit/harness.ts';
@@ -117,6 +118,24 @@ describe('otlp_http: requests', () => {
     await got(1);
     expect(seen[0]).toMatchObject({ path: '/else/where?x=1', headers: { 'content-type': 'application/json' } });
     expect(JSON.parse(seen[0]!.body.toString())).toHaveProperty('resourceMetrics');
+  });
+
+  it.runIf(HAS_ZSTD)('compresses with zstd where Node has it', async () => {
+    const { url, seen, got } = await backend();
+    const { stage } = await start({ endpoint: url, compression: 'zstd' });
+    stage.consume(points(3));
+    await got(1);
+    expect(seen[0]!.headers['content-encoding']).toBe('zstd');
+    const body = await decompress(seen[0]!.body, 'zstd', 1 << 20);
+    expect(decodeRequest('metrics', body, 'protobuf').items).toEqual(points(3).items);
+  });
+
+  it.runIf(!HAS_ZSTD)('says that this Node has no zstd, before it starts', () => {
+    const config = resolve(otlpHttpExporter.config, { endpoint: 'http://x', compression: 'zstd' });
+    expect(otlpHttpExporter.validate!(config)[0]).toMatchObject({
+      path: ['compression'],
+      message: expect.stringContaining('zstd needs Node 22.15 or later'),
+    });
   });
 
   it('warns at the start about a signal that has nowhere to go, and counts what is dropped', async () => {
