@@ -9,7 +9,7 @@ import {
   type PooledHistory,
   poolHistories,
 } from '../../pipeline/kit/stats/peers.ts';
-import { type Location, location } from '../../pipeline/kit/stats/robust.ts';
+import { type Location, location, quantile as quantileOf } from '../../pipeline/kit/stats/robust.ts';
 
 const KEEP = 256;
 const SPACING_MS = 12_000;
@@ -22,7 +22,7 @@ interface Track {
   size: number;
   last: number;
   /** Kept for a minute: sorting a baseline at every evaluation would cost more than the detectors. */
-  cached: { at: number; gap: number; value: Location | undefined } | undefined;
+  cached: { at: number; gap: number; value: Location | undefined; quantile?: number | undefined } | undefined;
 }
 
 export interface Span {
@@ -41,6 +41,16 @@ export interface History {
     fewest: number,
     frozen: readonly Span[],
   ): Location | undefined;
+  /** Adds a value and gives a quantile of what came before `now − gap`; undefined below `fewest` values. */
+  quantile(
+    key: string,
+    value: number,
+    p: number,
+    now: number,
+    gapMs: number,
+    fewest: number,
+    frozen: readonly Span[],
+  ): number | undefined;
   /** Adds a value. */
   record(key: string, value: number, now: number): void;
   /** The values of a track between two times, oldest first, without frozen ones. */
@@ -113,6 +123,20 @@ export function createHistory(limit = 200_000): History {
         const values = select(tr, now - TRAILING_MS, now - gapMs, frozen);
         answer = values.length >= fewest ? location(values) : undefined;
         tr.cached = { at: now, gap: gapMs, value: answer };
+      }
+      add(tr, value, now);
+      return answer;
+    },
+    quantile(key, value, p, now, gapMs, fewest, frozen) {
+      const tr = track(key);
+      if (!tr) return undefined;
+      const { cached } = tr;
+      let answer: number | undefined;
+      if (cached?.quantile !== undefined && cached.gap === gapMs && now - cached.at < 60_000) answer = cached.quantile;
+      else {
+        const values = select(tr, now - TRAILING_MS, now - gapMs, frozen);
+        answer = values.length >= fewest ? quantileOf(values, p) : undefined;
+        tr.cached = { at: now, gap: gapMs, value: undefined, quantile: answer };
       }
       add(tr, value, now);
       return answer;

@@ -91,7 +91,7 @@ export function readLatency(
     const channels: Channel[] = [];
     for (const e of instances)
       channels.push(...pickChannels(world.store.of(e)?.signals.get(signal), signal).filter((c) => c.histogram));
-    if (channels.length > 0) return readHistogram(channels, world.now, signal, world.name(of));
+    if (channels.length > 0) return readHistogram(channels, world, signal, () => world.name(of));
   }
   return undefined;
 }

@@ -295,11 +295,25 @@ export function createIncidents(
     };
   }
 
-  /** Whether a component is worth an incident: somebody suffers, or something is broken. */
-  function matters(component: readonly Active[]): boolean {
-    return component.some(
-      (f) => f.state === 'firing' && f.severity !== 'info' && f.detector.id !== 'telemetry-untrustworthy',
-    );
+  /** Whether a component is worth an incident: users suffer, something stands still, or a proven cause does harm. */
+  function matters(component: readonly Active[], now: number): boolean {
+    return component.some((f) => {
+      const { detector } = f;
+      if (f.state !== 'firing' || detector.family === 'telemetry') return false;
+      if (detector.class === 'root') {
+        if (f.verdict?.tags.includes('application')) return false;
+        if (f.severity === 'info') return f.grade !== 'C' && f.confidence >= 0.6 && now - f.firingAt >= 30_000;
+        return f.confidence >= 0.6 || component.length > 1;
+      }
+      if (f.severity === 'info') return false;
+      if (f.severity === 'critical' || detector.family === 'lifecycle') return true;
+      if (detector.class !== 'symptom' || !detector.canBeRoot) return false;
+      // A full cache or a long queue everywhere is load; on one replica, lasting and felt, it is that replica's.
+      const peers = world.topology.peers(f.entity);
+      const alike = component.filter((g) => g.detector === detector && peers.includes(g.entity)).length;
+      const felt = (f.impact.latency ?? 0) >= 0.3;
+      return felt && f.confidence >= 0.6 && now - f.firingAt >= 90_000 && alike < 0.5 * peers.length;
+    });
   }
 
   function print(i: Incident): string {
@@ -329,14 +343,18 @@ export function createIncidents(
       );
       const considered = findings.slice(0, options.limit);
       const seen = new Set<Tracked>();
-      for (const component of components(considered, contextOf(considered, now))) {
+      for (const component of components(
+        considered,
+        contextOf(considered, now),
+        [...open.values()].map((t) => t.members),
+      )) {
         const overlapping = [...open.values()]
           .map((t) => ({ t, n: component.filter((f) => t.members.has(f.id)).length }))
           .filter((o) => o.n > 0 && !seen.has(o.t))
           .sort((a, b) => b.n - a.n || a.t.openedAt - b.t.openedAt);
         let t = overlapping[0]?.t;
         if (!t) {
-          if (!matters(component)) continue;
+          if (!matters(component, now)) continue;
           const service = serviceOf(component);
           const startedAt = Math.min(...component.map((f) => f.onset.by));
           t = {

@@ -6,7 +6,7 @@
 import { bucketQuantile, type QuantileInterval, shareAbove } from '../../pipeline/kit/stats/counters.ts';
 import { mannKendall, quantile, theilSen } from '../../pipeline/kit/stats/robust.ts';
 import type { EntityName, Evidence } from '../../pipeline/kit/verdict.ts';
-import { firstFrom, firstRowFrom, lastTime, lastValue, type Ring, rowAt, rowTime, timeAt, valueAt } from './rings.ts';
+import { firstFrom, firstRowFrom, lastTime, lastValue, rowAt, rowTime, timeAt, valueAt } from './rings.ts';
 import type { Combine } from './signals.ts';
 import type { Channel } from './store.ts';
 
@@ -116,33 +116,59 @@ const newest = (channels: readonly Channel[]): number => {
   return t;
 };
 
-function reading(channels: readonly Channel[], now: number): Reading {
-  const age = now - newest(channels);
-  const step = stepOf(channels);
-  const ended = channels.every((c) => c.endedAt > Number.NEGATIVE_INFINITY);
-  return { age, step, fresh: !ended && age <= Math.max(10_000, 2.5 * step), channels };
+/** Where readers take the present from. Readers are kept between evaluations, so it is asked each time. */
+export interface Present {
+  readonly now: number;
+}
+
+interface Base extends Reading {
+  readonly age: number;
+}
+
+/** The live part of a reading: everything is worked out when it is asked for. */
+function reading(channels: readonly Channel[], present: Present): Base {
+  return {
+    channels,
+    get age() {
+      return present.now - newest(channels);
+    },
+    get step() {
+      return stepOf(channels);
+    },
+    get fresh() {
+      let ended = true;
+      for (const c of channels) if (c.endedAt === Number.NEGATIVE_INFINITY) ended = false;
+      return !ended && present.now - newest(channels) <= Math.max(10_000, 2.5 * stepOf(channels));
+    },
+  };
+}
+
+/** A reading is made once and kept: getters must survive being combined with the methods. */
+function withMethods<T extends object>(base: Base, methods: T): Base & T {
+  return Object.defineProperties(methods, Object.getOwnPropertyDescriptors(base)) as Base & T;
 }
 
 /** Gauges of one entity and signal. Several channels are combined sample by sample, on the times of the busiest one. */
 export function readGauge(
   channels: readonly Channel[],
-  now: number,
+  present: Present,
   signal: string,
-  of: EntityName,
+  of: () => EntityName,
   combine: Combine,
 ): GaugeReading {
-  const base = reading(channels, now);
+  const base = reading(channels, present);
+  const single = channels.length === 1 ? channels[0]!.ring : undefined;
 
   function collect(windowMs: number): { t: number[]; v: number[]; window: number } {
+    const { now } = present;
     const window = effectiveWindow(windowMs, base.step);
     const from = now - window;
     const t: number[] = [];
     const v: number[] = [];
-    if (channels.length === 1) {
-      const ring = channels[0]!.ring;
-      for (let i = firstFrom(ring, from); i < ring.size; i++) {
-        t.push(timeAt(ring, i));
-        v.push(valueAt(ring, i));
+    if (single) {
+      for (let i = firstFrom(single, from); i < single.size; i++) {
+        t.push(timeAt(single, i));
+        v.push(valueAt(single, i));
       }
       return { t, v, window };
     }
@@ -167,44 +193,67 @@ export function readGauge(
     return { t, v, window };
   }
 
-  const covered = (n: number, window: number): boolean =>
-    n >= FEWEST && base.step > 0 && (n * base.step) / window >= COVERAGE;
+  const course = () => collect(600_000);
+  const covered = (n: number, window: number): boolean => {
+    const step = base.step;
+    return n >= FEWEST && step > 0 && (n * step) / window >= COVERAGE;
+  };
+  const measure = (how: string, windowMs: number, value: number, n: number): Measure => ({
+    signal,
+    of: of(),
+    how,
+    windowMs,
+    value,
+    n,
+    defects: 0,
+    course,
+  });
 
-  function fold(windowMs: number, how: string, f: (v: readonly number[]) => number): Measure | undefined {
-    const { v, window } = collect(windowMs);
-    if (!covered(v.length, window)) return undefined;
-    return {
-      signal,
-      of,
-      how,
-      windowMs: window,
-      value: f(v),
-      n: v.length,
-      defects: 0,
-      course: () => collect(600_000),
-    };
+  /** Folds values one by one; of one ring without copying it. */
+  function fold(
+    windowMs: number,
+    how: string,
+    start: number,
+    f: (a: number, v: number) => number,
+    mean: boolean,
+  ): Measure | undefined {
+    if (!single) {
+      const { v, window } = collect(windowMs);
+      if (!covered(v.length, window)) return undefined;
+      let a = start;
+      for (const x of v) a = f(a, x);
+      return measure(how, window, mean ? a / v.length : a, v.length);
+    }
+    const window = effectiveWindow(windowMs, single.step);
+    const first = firstFrom(single, present.now - window);
+    const n = single.size - first;
+    if (!covered(n, window)) return undefined;
+    let a = start;
+    for (let i = first; i < single.size; i++) a = f(a, valueAt(single, i));
+    return measure(how, window, mean ? a / n : a, n);
   }
 
-  return {
-    ...base,
-    samples: (windowMs) => collect(windowMs),
+  return withMethods<Omit<GaugeReading, keyof Reading>>(base, {
+    samples: (windowMs: number): Samples => collect(windowMs),
     last() {
       if (!base.fresh) return undefined;
-      const { t, v } = channels.length === 1 ? lastOf(channels[0]!.ring) : collect(Math.max(10_000, 3 * base.step));
+      if (single) return single.size > 0 ? measure('last', 0, lastValue(single), 1) : undefined;
+      const { t, v } = collect(Math.max(10_000, 3 * base.step));
       const value = v.at(-1);
-      return value === undefined
-        ? undefined
-        : { signal, of, how: 'last', windowMs: 0, value, n: t.length, defects: 0, course: () => collect(600_000) };
+      return value === undefined ? undefined : measure('last', 0, value, t.length);
     },
-    mean: (w) => fold(w, 'mean', (v) => v.reduce((a, b) => a + b, 0) / v.length),
-    max: (w) => fold(w, 'max', (v) => Math.max(...v)),
-    min: (w) => fold(w, 'min', (v) => Math.min(...v)),
-    quantile: (w, p) => fold(w, `q${Math.round(p * 100)}`, (v) => quantile(v, p)),
-    share(w, test, how) {
-      const m = fold(w, how, (v) => v.filter(test).length / v.length);
-      return m && { ...m, course: () => collect(600_000) };
+    mean: (w: number) => fold(w, 'mean', 0, add, true),
+    max: (w: number) => fold(w, 'max', Number.NEGATIVE_INFINITY, Math.max, false),
+    min: (w: number) => fold(w, 'min', Number.POSITIVE_INFINITY, Math.min, false),
+    quantile(w: number, p: number) {
+      const { v, window } = collect(w);
+      return covered(v.length, window)
+        ? measure(`q${Math.round(p * 100)}`, window, quantile(v, p), v.length)
+        : undefined;
     },
-    trend(w) {
+    share: (w: number, test: (value: number) => boolean, how: string) =>
+      fold(w, how, 0, (a, v) => a + (test(v) ? 1 : 0), true),
+    trend(w: number) {
       const { t, v, window } = collect(w);
       if (!covered(v.length, window)) return undefined;
       // Sixty points say as much about a trend as six hundred, for a hundredth of the pairs.
@@ -222,21 +271,25 @@ export function readGauge(
       }
       return channels.length > 0 ? least : 0;
     },
-  };
+  });
 }
 
-const lastOf = (ring: Ring): { t: number[]; v: number[] } =>
-  ring.size > 0 ? { t: [lastTime(ring)], v: [lastValue(ring)] } : { t: [], v: [] };
+const add = (a: number, v: number): number => a + v;
 
 /** Counters of one entity and signal; increases of several channels are added. */
-export function readCounter(channels: readonly Channel[], now: number, signal: string, of: EntityName): CounterReading {
-  const base = reading(channels, now);
+export function readCounter(
+  channels: readonly Channel[],
+  present: Present,
+  signal: string,
+  of: () => EntityName,
+): CounterReading {
+  const base = reading(channels, present);
 
   function grow(
     windowMs: number,
   ): { total: number; span: number; n: number; resets: number; window: number } | undefined {
     const window = effectiveWindow(windowMs, base.step);
-    const from = now - window;
+    const from = present.now - window;
     let total = 0;
     let span = 0;
     let n = 0;
@@ -267,7 +320,7 @@ export function readCounter(channels: readonly Channel[], now: number, signal: s
     const v: number[] = [];
     const lead = channels.reduce((a, b) => (b.ring.size > a.ring.size ? b : a), channels[0]!);
     const { ring } = lead;
-    for (let i = Math.max(1, firstFrom(ring, now - window)); i < ring.size; i++) {
+    for (let i = Math.max(1, firstFrom(ring, present.now - window)); i < ring.size; i++) {
       const d = valueAt(ring, i) - valueAt(ring, i - 1);
       t.push(timeAt(ring, i));
       v.push(((d >= 0 ? d : valueAt(ring, i)) * 1000) / (timeAt(ring, i) - timeAt(ring, i - 1)));
@@ -277,7 +330,7 @@ export function readCounter(channels: readonly Channel[], now: number, signal: s
 
   const measure = (value: number, how: string, g: { n: number; resets: number; window: number }): Measure => ({
     signal,
-    of,
+    of: of(),
     how,
     windowMs: g.window,
     value,
@@ -286,14 +339,13 @@ export function readCounter(channels: readonly Channel[], now: number, signal: s
     course: () => rates(600_000),
   });
 
-  return {
-    ...base,
+  return withMethods<Omit<CounterReading, keyof Reading>>(base, {
     rates,
-    increase(w) {
+    increase(w: number) {
       const g = grow(w);
       return g && measure(g.total, 'increase', g);
     },
-    rate(w) {
+    rate(w: number) {
       const g = grow(w);
       return g && measure((g.total * 1000) / g.span, 'rate', g);
     },
@@ -311,21 +363,21 @@ export function readCounter(channels: readonly Channel[], now: number, signal: s
       }
       return latest > Number.NEGATIVE_INFINITY ? end - latest : undefined;
     },
-  };
+  });
 }
 
 /** Histograms of one entity and signal; several channels with the same bounds are added. */
 export function readHistogram(
   channels: readonly Channel[],
-  now: number,
+  present: Present,
   signal: string,
-  of: EntityName,
+  of: () => EntityName,
 ): HistogramReading {
-  const base = reading(channels, now);
+  const base = reading(channels, present);
 
   function over(windowMs: number, atLeast = 1): Distribution | undefined {
     const window = effectiveWindow(windowMs, base.step);
-    const from = now - window;
+    const from = present.now - window;
     let n = 0;
     let sum = 0;
     let resets = 0;
@@ -368,7 +420,7 @@ export function readHistogram(
     const v: number[] = [];
     const lead = channels.find((c) => c.histogram)?.histogram;
     if (!lead) return { t, v };
-    for (let i = Math.max(1, firstRowFrom(lead, now - windowMs)); i < lead.size; i++) {
+    for (let i = Math.max(1, firstRowFrom(lead, present.now - windowMs)); i < lead.size; i++) {
       const a = rowAt(lead, i - 1);
       const b = rowAt(lead, i);
       const n = lead.rows[b]! - lead.rows[a]!;
@@ -381,7 +433,7 @@ export function readHistogram(
 
   const measure = (value: number, how: string, windowMs: number, d: Distribution): Measure => ({
     signal,
-    of,
+    of: of(),
     how,
     windowMs: effectiveWindow(windowMs, base.step),
     value,
@@ -390,28 +442,27 @@ export function readHistogram(
     course: () => means(600_000),
   });
 
-  return {
-    ...base,
+  return withMethods<Omit<HistogramReading, keyof Reading>>(base, {
     over,
-    means,
-    mean(w, atLeast = 20) {
+    means: (windowMs: number): Samples => means(windowMs),
+    mean(w: number, atLeast = 20) {
       const d = over(w, atLeast);
       return d && Number.isFinite(d.mean) ? measure(d.mean, 'mean', w, d) : undefined;
     },
-    count(w) {
+    count(w: number) {
       const d = over(w);
       return d && measure(d.n, 'count', w, d);
     },
-    quantile(w, p) {
+    quantile(w: number, p: number) {
       const d = over(w);
       return d && bucketQuantile(d.bounds, d.counts, p);
     },
-    above(w, threshold, atLeast = 20) {
+    above(w: number, threshold: number, atLeast = 20) {
       const d = over(w, atLeast);
       const s = d && shareAbove(d.bounds, d.counts, threshold);
       return d && s
         ? { ...measure(s.share, `share above ${s.bound}`, w, d), above: s.above, bound: s.bound }
         : undefined;
     },
-  };
+  });
 }

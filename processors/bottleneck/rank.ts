@@ -146,8 +146,15 @@ function cover(all: readonly Candidate[], component: readonly Active[], context:
   return roots;
 }
 
-/** Findings that hang together: linked by any explanation of some strength. */
-export function components(findings: readonly Active[], context: ExplainContext): Active[][] {
+/**
+ * Findings that hang together: linked by any explanation of some strength, or by having hung together before (`known`), so
+ * that an incident does not fall apart and come together again with every wavering link.
+ */
+export function components(
+  findings: readonly Active[],
+  context: ExplainContext,
+  known: readonly ReadonlyMap<string, Active>[] = [],
+): Active[][] {
   const parent = new Map<Active, Active>(findings.map((f) => [f, f]));
   const find = (f: Active): Active => {
     let root = f;
@@ -155,6 +162,14 @@ export function components(findings: readonly Active[], context: ExplainContext)
     parent.set(f, root);
     return root;
   };
+  for (const members of known) {
+    let first: Active | undefined;
+    for (const f of findings) {
+      if (!members.has(f.id)) continue;
+      if (first) parent.set(find(f), find(first));
+      else first = f;
+    }
+  }
   for (const f of findings) {
     for (const [g, e] of explain(f, context)) {
       if (g === f || e.strength < MENTIONED || !parent.has(g)) continue;

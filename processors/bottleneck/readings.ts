@@ -164,49 +164,95 @@ export const BRAKE = /brake/i;
 export const POWER = /^(?!.*brake).*(power|board)/i;
 
 export interface ClockLoss {
-  /** clock / reference. */
-  readonly ratio: Measure;
+  /** 1 − clock / reference: the share of the clock that is lost. */
+  readonly loss: Measure;
   readonly hertz: number;
   readonly reference: number;
-  readonly by: 'own past' | 'peers';
+  readonly by: 'its group' | 'own past' | 'peers';
+}
+
+/** GPUs that do the same work at the same time: those of the same replica, when that is known for sure. */
+export function mates(view: AnyView): readonly Entity[] {
+  const replica = view.the('replica');
+  if (!replica) return [];
+  return view.topology
+    .related(replica, 'gpu')
+    .filter((r) => r.entity !== view.entity && r.confidence >= 0.8)
+    .map((r) => r.entity);
+}
+
+/** A value of this GPU against the median of its mates; undefined without mates that tell it. */
+export function againstMates(view: AnyView, read: (v: AnyView) => number | undefined): number | undefined {
+  const own = read(view);
+  if (own === undefined) return undefined;
+  const others = mates(view)
+    .flatMap((e) => read(view.on(e)) ?? [])
+    .sort((a, b) => a - b);
+  const median = others.length > 0 ? (others[(others.length - 1) >> 1]! + others[others.length >> 1]!) / 2 : 0;
+  return median > 0 ? own / median : undefined;
 }
 
 /**
- * The core clock against what it should be under load: its own past under load, or its peers' median, whichever is higher
- * (a GPU that was always slow is found by its peers, a node that slows as a whole by its past).
+ * The share of the clock that is lost. A GPU at its power limit runs as fast as its work allows, so a clock is compared only
+ * with what did the same work: the GPUs of the same replica now. Where there are none, or where they all fell together, with
+ * the slow end of its own past under load (its 10th percentile), or of its peers’ (the slowest of them).
  */
 export function clockLoss(view: AnyView, windowMs: number, domain: 'core' | 'memory' = 'core'): ClockLoss | undefined {
   return (
     view.once(`clockLoss|${domain}|${windowMs}|${view.entity.key}`, () => {
+      const loaded = (v: AnyView): boolean => (busy(v, windowMs)?.value ?? 1) >= 0.3;
+      if (!loaded(view)) return null;
       const now = clock(view, domain, windowMs);
       if (!now) return null;
-      const load = busy(view, windowMs);
-      const loaded = load === undefined || load.value >= 0.3;
-      // Only clocks under load are a reference; an idle GPU's clock says nothing.
-      const past = loaded ? view.baseline(`clock.${domain}`, now.value, 12) : undefined;
-      const peer = view.peer(`clock.${domain}`, (v) => {
-        const u = busy(v, windowMs);
-        return u === undefined || u.value >= 0.3 ? clock(v, domain, windowMs)?.value : undefined;
-      });
-      const own = past?.median ?? 0;
-      const others = peer?.median ?? 0;
-      const reference = Math.max(own, others);
-      if (reference <= 0) return null;
-      const ratio: Measure = {
-        ...derived('hw.gpu.clock', `${domain} clock / reference`, now.value / reference, [now], now.of),
-        ...(past ? { baseline: past } : {}),
+      const candidates: { reference: number; by: ClockLoss['by'] }[] = [];
+      const ratio = againstMates(view, (v) => (loaded(v) ? clock(v, domain, windowMs)?.value : undefined));
+      if (ratio !== undefined) candidates.push({ reference: now.value / ratio, by: 'its group' });
+      const past = view.pastQuantile(`clock.${domain}`, now.value, 0.1, 20);
+      if (past !== undefined) candidates.push({ reference: past, by: 'own past' });
+      else if (ratio === undefined) {
+        const others = view
+          .peers()
+          .map((e) => view.on(e))
+          .filter(loaded)
+          .flatMap((v) => clock(v, domain, windowMs)?.value ?? []);
+        if (others.length >= 3) candidates.push({ reference: Math.min(...others), by: 'peers' });
+      }
+      if (candidates.length === 0) return null;
+      const best = candidates.reduce((a, c) => (c.reference > a.reference ? c : a));
+      const loss: Measure = {
+        ...derived(
+          'hw.gpu.clock',
+          `share of the ${domain} clock lost`,
+          Math.max(0, 1 - now.value / best.reference),
+          [now],
+          now.of,
+        ),
         ...(now.course
           ? {
               course: () => {
                 const c = now.course!();
-                return { t: c.t, v: c.v.map((x) => x / reference) };
+                return { t: c.t, v: c.v.map((x) => 1 - x / best.reference) };
               },
             }
           : {}),
       };
-      return { ratio, hertz: now.value, reference, by: own >= others ? ('own past' as const) : ('peers' as const) };
+      return { loss, hertz: now.value, reference: best.reference, by: best.by };
     }) ?? undefined
   );
+}
+
+/**
+ * Whether the clock stands still under load: locked clocks do, a power limit lets them follow the work. Undefined where it
+ * cannot be told.
+ */
+export function clockStandsStill(view: AnyView, windowMs: number): boolean | undefined {
+  const names = view.values('hw.gpu.clock', 'clock');
+  const name = CORE_CLOCKS.find((n) => n !== '' && names.includes(n));
+  const reading = name ? view.gauge('hw.gpu.clock', { clock: name }) : view.gauge('hw.gpu.clock');
+  const high = reading?.quantile(windowMs, 0.9)?.value;
+  const low = reading?.quantile(windowMs, 0.1)?.value;
+  if (high === undefined || low === undefined || high <= 0) return undefined;
+  return (high - low) / high <= 0.006;
 }
 
 export const MHz = (hertz: number): string => `${Math.round(hertz / 1e6).toLocaleString('en-US')} MHz`;

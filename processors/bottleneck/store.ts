@@ -43,6 +43,8 @@ export interface EntityState {
   last: number;
   /** Forgotten; whoever still holds it must ask again. */
   gone: boolean;
+  /** Readers and lists made from its channels, thrown away when a channel is added. */
+  readonly made: Map<string, unknown>;
 }
 
 export interface StoreLimits {
@@ -159,7 +161,13 @@ export function createStore(
         refused++;
         return null;
       }
-      state = { entity, signals: state?.signals ?? new Map(), last: Number.NEGATIVE_INFINITY, gone: false };
+      state = {
+        entity,
+        signals: state?.signals ?? new Map(),
+        last: Number.NEGATIVE_INFINITY,
+        gone: false,
+        made: new Map(),
+      };
       states.set(entity.key, state);
     }
     const counter = metric.type === 'sum' && metric.monotonic;
@@ -201,6 +209,7 @@ export function createStore(
       };
       list.push(channel);
       state.signals.set(signal, list);
+      state.made.clear();
     }
     const delta = metric.temporality === Temporality.DELTA && kind !== 'gauge';
     return { state, channel, counter, delta, total: 0, skew: 0, odd: 0 };

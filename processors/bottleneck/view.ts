@@ -104,6 +104,8 @@ export interface View<P> {
    * present value. Undefined until 30 values are known.
    */
   baseline(feature: string, value: number, fewest?: number): Location | undefined;
+  /** A quantile of this feature's past instead; a feature is read either as a baseline or as a quantile, not both. */
+  pastQuantile(feature: string, value: number, p: number, fewest?: number): number | undefined;
   /** How this entity compares with its cohort in a feature, now and against its own past. Undefined below three members. */
   peer(
     feature: string,
@@ -131,6 +133,8 @@ export interface View<P> {
 }
 
 const NONE: readonly Channel[] = [];
+/** Kept in place of a reader where there is none to make. */
+const NOTHING = Symbol('nothing');
 
 /** Picks the channels that answer for a signal: totals rather than parts, the preferred parts, or the filtered ones. */
 export function pickChannels(
@@ -171,6 +175,33 @@ function viewOf<P>(
     if (states.length === 1) return pickChannels(states[0]?.signals.get(signal), signal, where);
     return states.flatMap((s) => pickChannels(s?.signals.get(signal), signal, where));
   };
+  const of = () => world.name(entity);
+
+  /** Readers of one entity are made once and kept with its channels; pooled ones are made anew. */
+  function reader(type: 'g' | 'c' | 'h', signal: string, where: Filter | undefined): unknown {
+    const only = states.length === 1 ? states[0] : undefined;
+    if (states.length === 1 && !only) return undefined;
+    if (only && !only.signals.has(signal)) return undefined;
+    const key = where ? `${type}|${signal}|${JSON.stringify(where)}` : `${type}|${signal}`;
+    if (only) {
+      const known = only.made.get(key);
+      if (known !== undefined) return known === NOTHING ? undefined : known;
+    }
+    let made: unknown;
+    if (type === 'g') {
+      const channels = channelsOf(signal, where);
+      if (channels.length > 0) made = readGauge(channels, world, signal, of, shapeOf(signal).combine);
+    } else if (type === 'c') {
+      const channels = channelsOf(signal, where).filter((c) => c.kind !== 'histogram');
+      if (channels.length > 0) made = readCounter(channels, world, signal, of);
+    } else {
+      const channels = channelsOf(signal, where).filter((c) => c.kind === 'histogram');
+      if (channels.length > 0) made = readHistogram(channels, world, signal, of);
+    }
+    only?.made.set(key, made ?? NOTHING);
+    return made;
+  }
+
   const view: View<P> = {
     now,
     entity,
@@ -186,28 +217,24 @@ function viewOf<P>(
     ws: WS,
     wl: WL,
     has: (signal) => states.some((s) => s?.signals.has(signal)),
-    gauge(signal, where) {
-      const channels = channelsOf(signal, where);
-      return channels.length > 0
-        ? readGauge(channels, now, signal, world.name(entity), shapeOf(signal).combine)
-        : undefined;
-    },
-    counter(signal, where) {
-      const channels = channelsOf(signal, where).filter((c) => c.kind !== 'histogram');
-      return channels.length > 0 ? readCounter(channels, now, signal, world.name(entity)) : undefined;
-    },
-    histogram(signal, where) {
-      const channels = channelsOf(signal, where).filter((c) => c.histogram);
-      return channels.length > 0 ? readHistogram(channels, now, signal, world.name(entity)) : undefined;
-    },
+    gauge: (signal, where) => reader('g', signal, where) as GaugeReading | undefined,
+    counter: (signal, where) => reader('c', signal, where) as CounterReading | undefined,
+    histogram: (signal, where) => reader('h', signal, where) as HistogramReading | undefined,
     values(signal, attribute) {
+      const only = states.length === 1 ? states[0] : undefined;
+      const key = `v|${signal}|${attribute}`;
+      const known = only?.made.get(key) as string[] | undefined;
+      if (known) return known;
       const out = new Set<string>();
-      for (const s of states)
+      for (const s of states) {
         for (const c of s?.signals.get(signal) ?? []) {
           const value = c.attributes[attribute];
           if (value !== undefined) out.add(value);
         }
-      return [...out];
+      }
+      const list = [...out];
+      only?.made.set(key, list);
+      return list;
     },
     channels: () => states.flatMap((s) => (s ? [...s.signals.values()].flat() : [])),
     on: (other) => createView<P>(world, detector, other, weakness),
@@ -238,6 +265,8 @@ function viewOf<P>(
     baseline(feature, value, fewest = 30) {
       return history.baseline(`${feature}|${entity.key}`, value, now, WS, fewest, world.frozen(entity));
     },
+    pastQuantile: (feature, value, p, fewest = 30) =>
+      history.quantile(`${feature}|${entity.key}`, value, p, now, WS, fewest, world.frozen(entity)),
     past: (feature, windowMs) => history.course(`${feature}|${entity.key}`, now - windowMs),
     peer(feature, measure, gates) {
       const cohort = cohortKey(topology, entity);

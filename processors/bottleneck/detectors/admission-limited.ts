@@ -9,7 +9,7 @@ export default defineDetector({
   scope: 'replica',
   pace: 'slow',
   meaning: 'A configured cap on concurrent requests makes the queue, while the KV cache has room.',
-  rule: 'waiting ≥ 1 in ≥ share of samples ∧ running within 3 % of its maximum (or of the configured cap) in ≥ plateau of samples ∧ q90(kv.usage) < usage ∧ ITL < slo_share × objective',
+  rule: 'waiting ≥ 1 in ≥ share of samples ∧ running at its maximum (give or take one, or 1 %) in ≥ plateau of samples ∧ q90(kv.usage) < usage ∧ ITL < slo_share × objective',
   signals: [
     'inference.requests.waiting',
     'inference.requests.running',
@@ -63,9 +63,10 @@ export default defineDetector({
     if (!queued || !running || !top || !usage)
       return view.missing('inference.requests.waiting', 'inference.requests.running', 'inference.kv.usage');
     if (queued.value < p.share * 0.5) return view.clear();
+    // A scheduler that is held by a number fills up to exactly that number; one that is held by tokens or blocks does not.
     const plateau = running.share(
       view.wf,
-      (v) => v >= top.value * 0.97,
+      (v) => v >= top.value - Math.max(1, top.value * 0.01),
       `share of samples at ${Math.round(top.value)} running`,
     );
     // A plateau is a cap only if running never got above it while somebody waited.

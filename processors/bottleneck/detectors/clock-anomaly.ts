@@ -1,6 +1,17 @@
 import { t } from '../../../config/schema.ts';
 import { defineDetector } from '../detector.ts';
-import { BRAKE, busy, clockLoss, gpuWords, MHz, POWER, percent, THERMAL, throttled } from '../readings.ts';
+import {
+  BRAKE,
+  busy,
+  clockLoss,
+  clockStandsStill,
+  gpuWords,
+  MHz,
+  POWER,
+  percent,
+  THERMAL,
+  throttled,
+} from '../readings.ts';
 
 export default defineDetector({
   id: 'clock-anomaly',
@@ -9,7 +20,7 @@ export default defineDetector({
   scope: 'gpu',
   pace: 'fast',
   meaning: 'A GPU’s core or memory clock is low without a thermal or power reason.',
-  rule: 'core or memory clock ≤ clock_ratio × reference while utilisation ≥ load ∧ no thermal reason ≥ thermal_share ∧ no power reason ≥ power_share',
+  rule: 'share of the core or memory clock lost ≥ clock_loss while utilisation ≥ load ∧ no thermal reason ≥ thermal_share ∧ no power reason ≥ power_share',
   signals: ['hw.gpu.throttle', 'hw.gpu.clock', 'hw.gpu.utilization', 'hw.gpu.sm_active', 'hw.temperature'],
   needs: [
     { grade: 'B', signals: ['hw.gpu.clock', 'hw.gpu.throttle'] },
@@ -17,9 +28,9 @@ export default defineDetector({
   ],
   enable: 'Run the nvidia_gpu or amd_gpu receiver, or scrape dcgm-exporter.',
   params: {
-    clock_ratio: t.number({
-      description: 'Clock over its reference at which it counts as low.',
-      default: 0.9,
+    clock_loss: t.number({
+      description: 'Share of the clock that must be lost.',
+      default: 0.08,
       minimum: 0,
       maximum: 1,
     }),
@@ -52,13 +63,14 @@ export default defineDetector({
     const core = clockLoss(view, view.wf);
     const memory = clockLoss(view, view.wf, 'memory');
     if (!core && !memory) return view.hold();
-    const worst = memory && (!core || memory.ratio.value < core.ratio.value) ? memory : core!;
+    const worst = memory && (!core || memory.loss.value > core.loss.value) ? memory : core!;
     const domain = worst === memory ? 'memory' : 'core';
     const thermal = throttled(view, THERMAL, view.wf)?.share;
     const power = throttled(view, POWER, view.wf)?.share;
     const brake = throttled(view, BRAKE, view.wf)?.share;
     const told = view.has('hw.gpu.throttle');
     const temperature = view.gauge('hw.temperature')?.mean(view.wf);
+    const still = domain === 'core' ? clockStandsStill(view, view.wf * 2) : undefined;
     const reasons = [
       ...(thermal ? [view.atMost('hw.gpu.throttle', thermal, p.thermal_share)] : []),
       // The memory clock does not follow the power limit: a power reason says nothing about it.
@@ -67,11 +79,17 @@ export default defineDetector({
     ];
     return view.judge({
       all: [
-        view.atMost('hw.gpu.clock', worst.ratio, p.clock_ratio, `${domain}, of ${worst.by}`),
+        view.atLeast('hw.gpu.clock', worst.loss, p.clock_loss, `${domain}, against ${worst.by}`),
         ...(util ? [view.atLeast('hw.gpu.utilization', util, p.load)] : []),
         ...reasons,
       ],
+      support: [still === undefined ? undefined : view.fact('hw.gpu.clock', still, 'the clock stands still')],
       counter: [
+        view.counterEvidence(
+          'the clock follows the work, as under a power limit, and no reasons are told',
+          !told && domain === 'core' && still !== undefined ? !still : undefined,
+          still ? 'it stands still' : 'it moves',
+        ),
         view.counterEvidence(
           'the GPU is hot and tells no reasons',
           !told && temperature ? temperature.value >= p.hot : undefined,
@@ -80,8 +98,8 @@ export default defineDetector({
       ],
       grade: told ? 'B' : 'C',
       tags: [domain],
-      intensity: Math.max(0, 1 - worst.ratio.value),
-      summary: `${gpuWords(view)}: ${domain} clock ${MHz(worst.hertz)} of ${MHz(worst.reference)} (${percent(worst.ratio.value)}) ${told ? 'without a thermal or power reason' : 'and no reasons are told'}.`,
+      intensity: worst.loss.value,
+      summary: `${gpuWords(view)}: ${domain} clock ${MHz(worst.hertz)} of ${MHz(worst.reference)} (${percent(worst.loss.value)} lost) ${told ? 'without a thermal or power reason' : 'and no reasons are told'}.`,
     });
   },
 });

@@ -84,7 +84,7 @@ export default defineDetector({
         : {};
     const usable = grounds.filter((c) => c.holds);
     return view.judge({
-      all: [view.atLeast('inference.kv.usage', usage, p.usage), queued],
+      all: [queued, view.atLeast('inference.kv.usage', usage, p.usage)],
       ...(grounds.length > 0 && (told || usable.length > 0) ? { any: grounds } : {}),
       counter: [
         view.counterEvidence(

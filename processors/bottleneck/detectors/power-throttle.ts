@@ -1,6 +1,18 @@
 import { t } from '../../../config/schema.ts';
 import { defineDetector } from '../detector.ts';
-import { BRAKE, busy, clockLoss, gpuWords, MHz, POWER, percent, THERMAL, throttled } from '../readings.ts';
+import {
+  againstMates,
+  BRAKE,
+  busy,
+  clockLoss,
+  clockStandsStill,
+  gpuWords,
+  MHz,
+  POWER,
+  percent,
+  THERMAL,
+  throttled,
+} from '../readings.ts';
 
 export default defineDetector({
   id: 'power-throttle',
@@ -9,7 +21,7 @@ export default defineDetector({
   scope: 'gpu',
   pace: 'fast',
   meaning: 'A GPU lowers its clock because it may not draw more power.',
-  rule: 'power brake at all; or power limit < limit_ratio × default, or power reason ≥ share of time, each with clock ≤ clock_ratio × reference while utilisation ≥ load',
+  rule: 'power brake at all; or power limit < limit_ratio × default, or power reason ≥ share of time, each with clock lost ≥ clock_loss while utilisation ≥ load',
   signals: [
     'hw.gpu.throttle',
     'hw.gpu.clock',
@@ -39,9 +51,9 @@ export default defineDetector({
       minimum: 0,
       maximum: 1,
     }),
-    clock_ratio: t.number({
-      description: 'Clock over its reference at which it counts as lost.',
-      default: 0.92,
+    clock_loss: t.number({
+      description: 'Share of the clock that must be lost.',
+      default: 0.06,
       minimum: 0,
       maximum: 1,
     }),
@@ -77,7 +89,7 @@ export default defineDetector({
     if (brake && brake.value >= p.brake) {
       return view.judge({
         all: [view.atLeast('hw.gpu.throttle', brake, p.brake)],
-        support: [loss ? view.atMost('hw.gpu.clock', loss.ratio, p.clock_ratio) : undefined],
+        support: [loss ? view.atLeast('hw.gpu.clock', loss.loss, p.clock_loss) : undefined],
         grade: 'B',
         tags: ['brake'],
         severity: 'critical',
@@ -91,12 +103,19 @@ export default defineDetector({
     const power = throttled(view, POWER, view.wf)?.share;
     const thermal = throttled(view, THERMAL, view.wf)?.share;
     const limit = view.gauge('hw.power.limit')?.last();
-    const normal = view.gauge('hw.power.limit.default')?.last();
+    const told = view.gauge('hw.power.limit.default')?.last()?.value;
+    // Where the default is not told, the limit of its peers stands for it.
+    const normal = told ?? view.peer('power.limit', (v) => v.gauge('hw.power.limit')?.last()?.value)?.median;
     const lowered =
-      limit && normal && normal.value > 0
-        ? view.atMost('hw.power.limit', limit.value / normal.value, p.limit_ratio, 'limit / default')
+      limit && normal !== undefined && normal > 0
+        ? view.atMost(
+            'hw.power.limit',
+            limit.value / normal,
+            p.limit_ratio,
+            told === undefined ? 'limit / peers' : 'limit / default',
+          )
         : undefined;
-    const lost = view.atMost('hw.gpu.clock', loss.ratio, p.clock_ratio, `of ${loss.by}`);
+    const lost = view.atLeast('hw.gpu.clock', loss.loss, p.clock_loss, `against ${loss.by}`);
     const counter = [
       view.counterEvidence(
         'a thermal reason',
@@ -113,22 +132,24 @@ export default defineDetector({
         counter,
         grade: 'B',
         tags: lowered?.holds ? ['limit-lowered'] : [],
-        intensity: Math.max(0, 1 - loss.ratio.value),
+        intensity: loss.loss.value,
         sizes:
-          lowered?.holds && normal
-            ? { G2: { size: `back to ${Math.round(normal.value)} W from ${Math.round(limit!.value)} W` } }
+          lowered?.holds && normal !== undefined
+            ? { G2: { size: `back to ${Math.round(normal)} W from ${Math.round(limit!.value)} W` } }
             : {},
-        summary: `${where}: ${slow}${drawn}, held down by its power limit${lowered?.holds ? ` (${Math.round(limit!.value)} of ${Math.round(normal!.value)} W)` : ''}.`,
+        summary: `${where}: ${slow}${drawn}, held down by its power limit${lowered?.holds ? ` (${Math.round(limit!.value)} of ${Math.round(normal!)} W)` : ''}.`,
       });
     }
     if (view.has('hw.gpu.throttle') || !watts) return view.clear();
-    const peer = view.peer('power', (v) => v.gauge('hw.power')?.mean(view.wf)?.value);
-    if (!peer || peer.median <= 0) return view.hold();
+    const share = againstMates(view, (v) => v.gauge('hw.power')?.mean(view.wf)?.value);
+    if (share === undefined) return view.hold();
+    const still = clockStandsStill(view, view.wf * 2);
     const temperature = view.gauge('hw.temperature')?.mean(view.wf);
     return view.judge({
-      all: [lost, view.atMost('hw.power', watts.value / peer.median, p.power_ratio, 'power / peers'), ...under],
+      all: [lost, view.atMost('hw.power', share, p.power_ratio, 'power / its group'), ...under],
       counter: [
         ...counter,
+        view.counterEvidence('the clock stands still, as if locked', still, 'a power limit lets it follow the work'),
         view.counterEvidence(
           'the GPU is hot',
           temperature ? temperature.value >= 84 : undefined,
@@ -136,8 +157,8 @@ export default defineDetector({
         ),
       ],
       grade: 'C',
-      intensity: Math.max(0, 1 - loss.ratio.value),
-      summary: `${where}: ${slow}${drawn} where its peers draw ${Math.round(peer.median)} W.`,
+      intensity: loss.loss.value,
+      summary: `${where}: ${slow}${drawn} where the others of its group draw ${Math.round(watts.value / share)} W.`,
     });
   },
 });

@@ -32,9 +32,9 @@ function pointOf(view: View<Parameters>): (Point & { kind: string; signal: strin
 }
 
 /** Least squares of ln(slow) on ln(1+running) and prefill rate over the cohort’s past; returns a predictor. */
-function fitLoad(rows: readonly Point[], least: number): (p: Point) => number {
+function fitLoad(rows: readonly Point[], least: number): ((p: Point) => number) | undefined {
   const usable = rows.filter((r) => r.slow > 0);
-  if (usable.length < least) return () => 1;
+  if (usable.length < least) return undefined;
   const scale = Math.max(1, ...usable.map((r) => r.prefill));
   const x = (r: Point): [number, number, number] => [1, Math.log1p(r.running), r.prefill / scale];
   let weights = usable.map(() => 1);
@@ -141,22 +141,23 @@ export default defineDetector({
         const n = Math.min(slow.v.length, running.v.length, prefill.v.length);
         for (let i = 0; i < n; i++) rows.push({ slow: slow.v[i]!, running: running.v[i]!, prefill: prefill.v[i]! });
       }
-      return fitLoad(rows, p.rows);
+      return fitLoad(rows, p.rows) ?? null;
     });
     view.baseline('ro.slow', now.slow);
     view.baseline('ro.running', now.running);
     view.baseline('ro.prefill', now.prefill);
-    const residual = now.slow / predict(now);
+    // Before enough is known about load, slowness is compared as it is, and only with the peers.
+    const residual = predict ? now.slow / predict(now) : now.slow;
     const peer = view.peer(
-      'residual',
+      predict ? 'residual' : 'slow',
       (v) => {
         const point = pointOf(v);
-        return point ? point.slow / predict(point) : undefined;
+        return point ? (predict ? point.slow / predict(point) : point.slow) : undefined;
       },
       { z: p.z, effect: p.effect },
     );
     // Its own past is judged by the same residual, so that more load is not mistaken for slowness.
-    const past = view.baseline('ro.residual', residual);
+    const past = predict ? view.baseline('ro.residual', residual) : undefined;
     const own = past ? { z: (residual - past.median) / past.scale, effect: residual / past.median - 1 } : undefined;
     const versusPeers = peer ? peer.r - (peer.acute ? peer.usual : 0) : undefined;
     const conditions = [
@@ -192,7 +193,7 @@ export default defineDetector({
         ...(own && own.z >= 4 && own.effect >= p.past_effect ? ['vs-past'] : []),
         ...(peer?.chronic ? ['chronic'] : []),
       ],
-      intensity: Math.max(0, residual - 1),
+      intensity: predict ? Math.max(0, residual - 1) : worst,
       summary: `Replica ${view.entity.id}: ${now.kind} ${seconds(now.slow)} is ${percent(worst)} above ${conditions[0]?.holds && peer ? 'its peers' : 'its own past'} at the same load.`,
     });
   },

@@ -9,7 +9,7 @@ export default defineDetector({
   scope: 'gpu',
   pace: 'fast',
   meaning: 'A GPU lowers its clock because it is too hot.',
-  rule: 'share of time with a thermal reason ≥ share ∧ clock ≤ clock_ratio × reference while utilisation ≥ load; without reasons: temperature ≥ hot (or peers + hotter) ∧ clock ≤ proxy_ratio × reference',
+  rule: 'share of time with a thermal reason ≥ share ∧ share of the clock lost ≥ clock_loss while utilisation ≥ load; without reasons: temperature ≥ hot (or peers + hotter) ∧ clock lost ≥ proxy_loss',
   signals: ['hw.gpu.throttle', 'hw.gpu.clock', 'hw.gpu.utilization', 'hw.gpu.sm_active', 'hw.temperature', 'hw.power'],
   needs: [
     { grade: 'B', signals: ['hw.gpu.throttle', 'hw.gpu.clock'] },
@@ -24,9 +24,9 @@ export default defineDetector({
       minimum: 0,
       maximum: 1,
     }),
-    clock_ratio: t.number({
-      description: 'Clock over its reference at which it counts as lost.',
-      default: 0.95,
+    clock_loss: t.number({
+      description: 'Share of the clock that must be lost.',
+      default: 0.04,
       minimum: 0,
       maximum: 1,
     }),
@@ -41,15 +41,15 @@ export default defineDetector({
       description: 'Kelvin above the peers that count as hot where no reasons are told.',
       default: 10,
     }),
-    proxy_ratio: t.number({
-      description: 'The stricter clock ratio where no reasons are told.',
-      default: 0.93,
+    proxy_loss: t.number({
+      description: 'The stricter share where no reasons are told.',
+      default: 0.06,
       minimum: 0,
       maximum: 1,
     }),
-    critical_ratio: t.number({
-      description: 'Clock ratio below which it is critical whatever the impact.',
-      default: 0.6,
+    critical_loss: t.number({
+      description: 'Share of the clock lost that is critical whatever the impact.',
+      default: 0.4,
       minimum: 0,
       maximum: 1,
     }),
@@ -67,7 +67,7 @@ export default defineDetector({
     const under = util ? [view.atLeast('hw.gpu.utilization', util, p.load)] : [];
     const where = gpuWords(view);
     const slow = loss ? `core clock ${MHz(loss.hertz)} of ${MHz(loss.reference)}` : 'core clock unknown';
-    const severity = loss && loss.ratio.value <= p.critical_ratio ? ('critical' as const) : undefined;
+    const severity = loss && loss.loss.value >= p.critical_loss ? ('critical' as const) : undefined;
     const power = throttled(view, POWER, view.wf)?.share;
     const neighbours = view.once(`hot|${view.name.node}`, () => {
       const here = view.related('node').flatMap((n) => view.topology.related(n, 'gpu').map((r) => r.entity));
@@ -88,7 +88,7 @@ export default defineDetector({
     if (thermal?.share) {
       // Held down at times but fast on average is no loss; without a reference a large share must speak for itself.
       const clockCondition = loss
-        ? view.atMost('hw.gpu.clock', loss.ratio, p.clock_ratio, `of ${loss.by}`)
+        ? view.atLeast('hw.gpu.clock', loss.loss, p.clock_loss, `against ${loss.by}`)
         : view.atLeast('hw.gpu.throttle', thermal.share, Math.max(0.3, p.share), 'no reference clock');
       return view.judge({
         all: [view.atLeast('hw.gpu.throttle', thermal.share, p.share), clockCondition, ...under],
@@ -103,7 +103,7 @@ export default defineDetector({
         grade: loss ? 'B' : 'C',
         severity,
         tags,
-        intensity: loss ? Math.max(0, 1 - loss.ratio.value) : thermal.share.value,
+        intensity: loss ? loss.loss.value : thermal.share.value,
         summary: `${where}: ${slow}, held down for thermal reasons ${percent(thermal.share.value)} of the time${temperature ? ` at ${Math.round(temperature.value)} °C` : ''}.`,
       });
     }
@@ -113,7 +113,7 @@ export default defineDetector({
     const braked = throttled(view, BRAKE, view.wf)?.share;
     return view.judge({
       all: [
-        view.atMost('hw.gpu.clock', loss.ratio, p.proxy_ratio, `of ${loss.by}`),
+        view.atLeast('hw.gpu.clock', loss.loss, p.proxy_loss, `against ${loss.by}`),
         hot ?? view.atLeast('hw.temperature', temperature, p.hot),
         ...under,
       ],
@@ -127,7 +127,7 @@ export default defineDetector({
       grade: 'C',
       severity,
       tags,
-      intensity: Math.max(0, 1 - loss.ratio.value),
+      intensity: loss.loss.value,
       summary: `${where}: ${slow} at ${Math.round(temperature.value)} °C; the GPU tells no throttle reasons.`,
     });
   },
