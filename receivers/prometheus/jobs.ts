@@ -99,6 +99,13 @@ export function checkScrapeConfigs(jobs: readonly ScrapeJobConfig[], all: Global
     if (job.bearer_token && job.bearer_token_file !== undefined) {
       put(['bearer_token'], 'at most one of bearer_token & bearer_token_file must be configured');
     }
+    const bearer = job.bearer_token !== undefined || job.bearer_token_file !== undefined;
+    if (bearer && (job.basic_auth || job.authorization)) {
+      put(
+        ['authorization'],
+        'at most one of basic_auth, authorization, bearer_token & bearer_token_file must be configured',
+      );
+    }
     mistakes.push(...checkClientOptions(clientFromPrometheus(job as PrometheusClient), at));
   }
   return mistakes;

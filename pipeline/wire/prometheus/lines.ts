@@ -187,6 +187,12 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
       result.firstBad ??= { line, text: excerpt(body, at, lineEnd), wrong };
     };
 
+    const countComment = (entry: Entry<P>) => {
+      comments++;
+      // As many as before, and each of them there before: the same set.
+      if (entry.seen !== generationBefore) newComments = true;
+    };
+
     while (p < end) {
       line++;
       let entry = takeApart || i >= previousLength ? undefined : previous[i];
@@ -195,7 +201,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
         i++;
         if (entry.kind === COMMENT) {
           p += entry.length;
-          if (entry.seen !== generation) comments++;
+          if (entry.seen !== generation) countComment(entry);
           entry.seen = generation;
           entry.at = k;
           current[k++] = entry;
@@ -237,7 +243,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
                 entry = add(hash, body, p, length, COMMENT, undefined);
             }
             if (entry) {
-              if (entry.seen !== generation) comments++;
+              if (entry.seen !== generation) countComment(entry);
               entry.seen = generation;
               // Without its line break it would also be the beginning of longer lines.
               if (lineEnd < end) {

@@ -599,6 +599,39 @@ describe('pages that are none', () => {
     expect(() => target().read(page, type)).toThrow(reason);
   });
 
+  it('whatever bytes come, the answer is points or a reason, and the next page is read as if they had not come', () => {
+    const page = vllmLikePage({ engines: 1 })();
+    const whole = shown(target().points(page)).sort();
+    const bytes = Buffer.from(page);
+    const broken = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }).map((b) => Buffer.from(b)),
+      fc.nat(bytes.length).map((n) => bytes.subarray(0, n)),
+      fc.tuple(fc.nat(bytes.length - 1), fc.nat(255)).map(([at, byte]) => {
+        const copy = Buffer.from(bytes);
+        copy[at] = byte;
+        return copy;
+      }),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(broken, fc.constantFrom('text/plain', 'application/openmetrics-text', '')), { maxLength: 4 }),
+        (pages) => {
+          const t = target();
+          for (const [body, type] of pages) {
+            try {
+              t.read(body, type);
+            } catch (error) {
+              expect((error as Error).name).toBe('PageRefused');
+              t.miss();
+            }
+          }
+          expect(shown(t.points(page).filter((p) => !isStale(p))).sort()).toEqual(whole);
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
   it('an empty page is a page without series', () => {
     expect(target().read('')).toMatchObject({ samples: 0, points: [], badLines: 0 });
   });
