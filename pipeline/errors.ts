@@ -56,6 +56,10 @@ export class RetryableError extends Error {
   }
 }
 
+/** What items are counted under when they are lost to this. */
+export const reasonOf = (error: unknown): DropReason =>
+  error instanceof RetryableError || error instanceof PermanentError ? error.reason : 'permanent_error';
+
 /** The message of anything thrown, with the chain of causes. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];

@@ -3,7 +3,7 @@
  * repeat to them what they already took (docs/decisions/fan-out.md).
  */
 import type { Consumer, DropReason } from './component.ts';
-import { describeError, PermanentError, RetryableError } from './errors.ts';
+import { describeError, PermanentError, RetryableError, reasonOf } from './errors.ts';
 import type { Batch, Signal } from './model.ts';
 
 export interface Branch {
@@ -28,9 +28,7 @@ export function fanOut(branches: readonly Branch[]): Consumer {
     if (failures.length === branches.length) throw joined(failures);
     for (const { branch, error } of failures) {
       const rejected = error instanceof PermanentError ? error.rejected : undefined;
-      const reason =
-        error instanceof RetryableError || error instanceof PermanentError ? error.reason : 'permanent_error';
-      branch.lost(batch.signal, rejected ?? batch.items.length, reason);
+      branch.lost(batch.signal, rejected ?? batch.items.length, reasonOf(error));
     }
   };
 

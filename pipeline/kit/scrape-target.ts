@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { Secret } from '../../config/schema.ts';
 import type { Consumer, Context } from '../component.ts';
-import { describeError } from '../errors.ts';
+import { describeError, reasonOf } from '../errors.ts';
 import {
   type Attributes,
   gauge,
@@ -80,6 +80,11 @@ export function scrapeTarget(
   const log = context.log.with({ target: target.url });
   const failures = meter.counter('receiver_scrape_failures', 'Scrapes that failed, by reason.');
   const scrapes = meter.counter('receiver_scrapes', 'Scrapes that were tried.');
+  const scrapeSeconds = meter.counter(
+    'receiver_scrape_duration_seconds',
+    'Time that scrapes took, from asking to the last point read; divided by the scrapes, their mean.',
+    's',
+  );
   const client = getter({
     origin: target.origin,
     allow: (path) => options.allow(path, target.path),
@@ -176,6 +181,7 @@ export function scrapeTarget(
       points = table.miss(time);
     }
     const seconds = (clock.monotonic() - started) / 1000;
+    scrapeSeconds.add(seconds);
     const resource = table.resource();
     const values = page ? [1, seconds, page.samples, page.afterRelabel, page.added] : [0, seconds, samples, samples, 0];
     for (let i = 0; i < REPORT.length; i++) points.push(report(resource, i, time, values[i]!));
@@ -188,6 +194,8 @@ export function scrapeTarget(
     try {
       await next.consume(metricsBatch(points));
     } catch (error) {
+      // A sample cannot be asked for again: its time has passed.
+      meter.dropped('metrics', points.length, reasonOf(error));
       log.warn('What was scraped was not accepted and is lost.', { points: points.length, error });
     }
   };
