@@ -29,7 +29,7 @@ export interface Families {
 
 type Grouped = HistogramSlot | SummarySlot;
 
-export function families(who: Identity, partAt: (key: string) => SamplePart | undefined): Families {
+export function families(who: Identity, partAt: (name: string, labels: Labels) => SamplePart | undefined): Families {
   const byKey = new Map<string, Family>();
   const groups = new Map<string, Grouped>();
   const orphans = new Map<SamplePart, string>();
@@ -85,7 +85,7 @@ export function families(who: Identity, partAt: (key: string) => SamplePart | un
         kind === 'histogram'
           ? { kind, ...base, ...none, buckets: [], uppers: [], bounds: undefined }
           : { kind, ...base, ...none, quantiles: [], levels: [] };
-      group.created = partAt(partKey(`${name}_created`, labels));
+      group.created = partAt(`${name}_created`, labels);
       groups.set(key, group);
       family.slots.push(group);
     }
@@ -102,16 +102,17 @@ export function families(who: Identity, partAt: (key: string) => SamplePart | un
     family.slots.push(slot);
     if (family.metric.monotonic) {
       const stem = name.endsWith('_total') ? name.slice(0, -6) : name;
-      slot.created = partAt(partKey(`${stem}_created`, labels));
+      slot.created = partAt(`${stem}_created`, labels);
     }
     if (name.endsWith('_created')) {
       // The text format has created times as gauges: they stay, and say when their sibling began.
-      const stem = partKey(name.slice(0, -8), labels);
+      const stem = name.slice(0, -8);
+      const group = partKey(stem, labels);
       const sibling =
-        groups.get(`histogram ${stem}`) ??
-        groups.get(`summary ${stem}`) ??
-        partAt(partKey(`${name.slice(0, -8)}_total`, labels))?.slot ??
-        partAt(stem)?.slot;
+        groups.get(`histogram ${group}`) ??
+        groups.get(`summary ${group}`) ??
+        partAt(`${stem}_total`, labels)?.slot ??
+        partAt(stem, labels)?.slot;
       if (sibling) sibling.created = part;
     }
     return slot;
@@ -148,7 +149,7 @@ export function families(who: Identity, partAt: (key: string) => SamplePart | un
         else wrong = `a second series for ${label}="${level}"`;
       }
     } else if (role.kind === 'created' && meta!.type === 'counter') {
-      slot = partAt(partKey(`${base}_total`, labels))?.slot ?? partAt(partKey(base, labels))?.slot;
+      slot = partAt(`${base}_total`, labels)?.slot ?? partAt(base, labels)?.slot;
       if (slot) slot.created = part;
     } else {
       const group = groupOf(meta!.type === 'histogram' ? 'histogram' : 'summary', base, labels, meta!);

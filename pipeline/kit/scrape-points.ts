@@ -17,7 +17,6 @@ import type { FamilyMetadata } from '../wire/prometheus/metadata.ts';
 
 /** One sample's series, as Prometheus counts them: a bucket is one too. */
 export interface SamplePart extends Part {
-  readonly key: string;
   /** As exposed, and as relabelled. */
   readonly exposedName: string;
   readonly name: string;
@@ -26,6 +25,8 @@ export interface SamplePart extends Part {
   slot: Slot | undefined;
   /** The last exemplar, kept while its text does not change. */
   exemplar: { readonly text: string; readonly value: Exemplar } | undefined;
+  /** Another one of the same hash. */
+  next: SamplePart | undefined;
 }
 
 interface SlotBase {
@@ -85,12 +86,12 @@ export const NO_PART: SamplePart = {
   generation: -1,
   value: 0,
   tail: undefined,
-  key: '',
   exposedName: '',
   name: '',
   labels: [],
   slot: undefined,
   exemplar: undefined,
+  next: undefined,
 };
 
 /** Whether a page shows anything of a series. */

@@ -10,7 +10,8 @@ import { type BadLine, lineTable } from '../wire/prometheus/lines.ts';
 import { type FamilyMetadata, readMetadata } from '../wire/prometheus/metadata.ts';
 import type { Relabel } from './relabel.ts';
 import { families as familyTable } from './scrape-families.ts';
-import { attributeRecord, identity, labelOf, mergeLabels, partKey } from './scrape-identity.ts';
+import { attributeRecord, identity, labelOf, mergeLabels } from './scrape-identity.ts';
+import { partTable } from './scrape-parts.ts';
 import { emit, end, isSeen, type Moment, type SamplePart, secondsToNanos } from './scrape-points.ts';
 
 /** As in Prometheus: a page that goes beyond one is refused. 0 = no limit. */
@@ -82,8 +83,8 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
   const who = identity(options.attributes, options.scope);
   const intern = interner();
   const lines = lineTable<SamplePart>(intern);
-  const parts = new Map<string, SamplePart>();
-  const families = familyTable(who, (key) => parts.get(key));
+  const parts = partTable();
+  const families = familyTable(who, parts.find);
   let pending: SamplePart[] = [];
   let metadata: ReadonlyMap<string, FamilyMetadata> = new Map();
   let metadataStale = true;
@@ -123,21 +124,9 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
         );
       });
     }
-    const key = partKey(name, labels);
-    let part = parts.get(key);
+    let part = parts.find(name, labels);
     if (!part) {
-      part = {
-        generation: -1,
-        value: 0,
-        tail: undefined,
-        key,
-        exposedName,
-        name,
-        labels,
-        slot: undefined,
-        exemplar: undefined,
-      };
-      parts.set(key, part);
+      part = parts.add(exposedName, name, labels);
       pending.push(part);
     }
     return part;
@@ -179,8 +168,8 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
     const before = generation - REMEMBERED;
     lines.evict(before);
     families.evict(before);
-    for (const [key, part] of parts) if (part.generation < before) parts.delete(key);
-    pending = pending.filter((part) => parts.has(part.key));
+    parts.evict(before);
+    pending = pending.filter(parts.has);
     if (processStart && processStart.generation < before) processStart = undefined;
     if (targetInfo && targetInfo.generation < before) targetInfo = undefined;
   };
@@ -211,7 +200,7 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
       badComments = next.bad;
       if (!sameMetadata(metadata, next.families)) {
         metadata = next.families;
-        unattached = parts.values();
+        unattached = parts.all();
       }
     }
     for (const part of unattached) attach(part);
@@ -237,7 +226,7 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
     const points: Point[] = [];
     for (const family of families.all()) emit(family, moment, points);
     lastGood = time;
-    if (generation % 16 === 0 || parts.size > 2 * scan.samples + 1000) sweep(generation);
+    if (generation % 16 === 0 || parts.size() > 2 * scan.samples + 1000) sweep(generation);
     return {
       points,
       samples: scan.samples,
@@ -259,7 +248,7 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
       return points;
     },
     resource: who.target,
-    size: () => ({ series: parts.size, lines: lines.size() }),
+    size: () => ({ series: parts.size(), lines: lines.size() }),
   };
 }
 

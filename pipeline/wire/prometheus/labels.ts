@@ -109,7 +109,8 @@ function withoutEmpty(labels: string[]): Labels {
   for (let i = 1; i < labels.length; i += 2) {
     if (labels[i] === '') return labels.filter((_, j) => labels[j | 1] !== '');
   }
-  return labels;
+  // Grown by pushing, it has room to spare; it is kept for as long as the series lives.
+  return labels.slice();
 }
 
 const short = (s: string): string => (s.length > 40 ? `${s.slice(0, 40)}…` : s);

@@ -87,7 +87,6 @@ interface Entry<P> {
   hash: number;
   kind: number;
   part: P | undefined;
-  wrong: string;
   /** The scan that saw it last, and its place on that page. */
   seen: number;
   at: number;
@@ -99,6 +98,8 @@ const MAX_CHAIN = 64;
 const MAX_EXCERPT = 120;
 
 export function lineTable<P extends Part>(intern: (s: string) => string = (s) => s): LineTable<P> {
+  /** What is wrong with lines of kind BAD. */
+  const wrongs = new WeakMap<Entry<P>, string>();
   let arena = new Uint8Array(4096);
   let words = new DataView(arena.buffer);
   let used = 0;
@@ -126,7 +127,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
 
   const add = (hash: number, body: Buffer, p: number, length: number, kind: number, part: P | undefined): Entry<P> => {
     if (used + length > arena.length) {
-      const larger = new Uint8Array(Math.max(arena.length * 2, used + length));
+      const larger = new Uint8Array(Math.max(Math.ceil(arena.length * 1.25), used + length));
       larger.set(arena.subarray(0, used));
       arena = larger;
       words = new DataView(arena.buffer);
@@ -138,7 +139,6 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
       hash,
       kind,
       part,
-      wrong: '',
       seen: 0,
       at: 0,
       next: entries.get(hash),
@@ -279,7 +279,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
           }
           if ('wrong' in identity) {
             entry = add(hash, body, p, identityEnd - p, BAD, undefined);
-            entry.wrong = identity.wrong;
+            wrongs.set(entry, identity.wrong);
           } else {
             const part = makePart(identity.name, identity.labels);
             entry = add(hash, body, p, identityEnd - p, part ? SAMPLE : DROPPED, part);
@@ -289,7 +289,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
 
       if (entry.kind === BAD) {
         // Only found by hash: what is wrong may be the beginning of what is right.
-        bad(p, lineEnd, entry.wrong);
+        bad(p, lineEnd, wrongs.get(entry) ?? '');
         entry.seen = generation;
         p = lineEnd + 1;
         continue;
