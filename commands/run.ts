@@ -31,10 +31,12 @@ export const run: Command = async (args, io) => {
     throw new UsageError('give either addresses or --config; with a config, targets are in its receivers');
   }
   const configs = flags.config.length > 0 ? flags.config : [`yaml:${defaultConfig(urls)}`];
-  const registry = await io.registry();
-  const options = { registry, env: io.env, cwd: io.cwd ?? process.cwd() };
   return runDaemon({
-    load: () => loadConfig({ configs, sets: flags.set }, options),
+    // Components are imported here and not before: signals are to be heeded from the first moment.
+    load: async () => {
+      const options = { registry: await io.registry(), env: io.env, cwd: io.cwd ?? process.cwd() };
+      return loadConfig({ configs, sets: flags.set }, options);
+    },
     format: (issue) => formatIssue(issue),
     clock: systemClock,
     version: io.version,
