@@ -62,12 +62,14 @@ export const prometheusExporter = defineExporter({
   },
   async start(config, { id, log, clock, meter }) {
     const said = new Set<DropReason>();
+    let lost = 0;
     const series = store({
       ...labelOptions(config, config.const_labels),
       expirationMs: config.metric_expiration,
       timestamps: config.send_timestamps,
       maxSeries: config.max_series,
       dropped(reason, what) {
+        lost++;
         meter.dropped('metrics', 1, reason);
         if (said.has(reason)) return;
         said.add(reason);
@@ -114,8 +116,9 @@ export const prometheusExporter = defineExporter({
         if (stopped) throw new RetryableError(`${id} is stopping`, { reason: 'shutdown' });
         if (batch.signal !== 'metrics') throw new PermanentError(`${id} takes metrics, not ${batch.signal}`);
         const now = clock.monotonic();
+        lost = 0;
         for (const point of batch.items) series.put(point, now);
-        meter.sent('metrics', batch.items.length);
+        meter.sent('metrics', batch.items.length - lost);
       },
       async stop(deadline) {
         stopped = true;

@@ -14,7 +14,7 @@ import { labeller } from '../../pipeline/wire/prometheus-text-series.ts';
 import { encodeWriteRequest, type WriteRequest } from '../../pipeline/wire/remote-write.ts';
 import { storedNames } from '../../pipeline/wire/remote-write-series.ts';
 import { snappyCompress } from '../../pipeline/wire/snappy.ts';
-import { prepare } from './prepare.ts';
+import { isInfo, prepare } from './prepare.ts';
 
 const V2 = 'io.prometheus.write.v2.Request';
 
@@ -171,6 +171,11 @@ export const prometheusRemoteWriteExporter = defineExporter({
           return { ...request, body, items: batch.items.length };
         },
         bytes: (request) => request.bytes.length,
+        counted: (batch) => {
+          let own = 0;
+          for (const item of batch.items) if ('series' in item && isInfo(item.series)) own++;
+          return batch.items.length - own;
+        },
         async send(request, abort) {
           const answer = await client.post(url, request.body, headers, abort);
           if (answer.status >= 200 && answer.status < 300) return undefined;
@@ -189,6 +194,7 @@ export const prometheusRemoteWriteExporter = defineExporter({
       context,
       {
         maxRequestBytes: config.max_batch_size_bytes,
+        maxRequestOption: 'max_batch_size_bytes',
         shards: {
           count: queue.sending_queue.num_consumers,
           of: (item) => ('series' in item ? names.of(item).hash : 0),

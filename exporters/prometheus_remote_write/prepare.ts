@@ -53,6 +53,9 @@ const NOWHERE = resource({});
 const INFO = { ...gauge('target_info', '', 'Target metadata'), metadata: { 'prometheus.type': 'info' } };
 const SCOPE = scope('');
 
+/** Whether a series is one that `withInfo` has added (also after it was on disk). */
+export const isInfo = ({ metric, scope: by }: Series): boolean => metric.name === INFO.name && by.name === '';
+
 export function prepare(options: PrepareOptions): Prepare {
   const { names, labels, dropped } = options;
   const states = new Map<string, State>();
@@ -118,7 +121,7 @@ export function prepare(options: PrepareOptions): Prepare {
     const time = Number(point.time / 1_000_000n);
     if (time <= state.time) {
       // target_info comes with every batch of its resources; one that is there already is no loss.
-      if (point.series.metric.name !== INFO.name) {
+      if (!isInfo(point.series)) {
         dropped(time === state.time ? 'duplicate' : 'stale', names.of(point).key);
       }
       return undefined;

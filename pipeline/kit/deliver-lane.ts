@@ -11,8 +11,10 @@ export interface Entry {
   readonly items: number;
   /** OTLP bytes; 0 where nothing counts them. */
   readonly bytes: number;
-  /** Absent while it is only on disk. */
+  /** Absent while it is only on disk, or packed. */
   batch: Batch | undefined;
+  /** Compressed OTLP, see deliver-pack. */
+  packed?: Uint8Array;
   readonly record: SpoolRecord | undefined;
   /** Told once all of it was delivered (undefined) or some of it lost. */
   readonly settle?: (error: Error | undefined) => void;
@@ -60,6 +62,8 @@ export interface LaneOptions {
 export interface Lane {
   /** What is accepted and not yet ended, in units of the sizer. */
   size(): number;
+  /** Entries that wait to be put into a request. */
+  waiting(): number;
   /** Takes room for an entry, at once or not at all. One that is larger than the whole queue never gets any. */
   reserve(entry: Weight): boolean;
   /** Resolves (true) once room was taken, in order of asking; false when the lane flushes first. */
@@ -188,12 +192,13 @@ export function lane(options: LaneOptions): Lane {
       const request = next();
       if (!request) break;
       inFlight++;
-      options.send(request.parts).then((result) => {
+      const ended = (result: PartsResult) => {
         inFlight--;
         for (const w of request.of) end(w, result);
         admit();
         pump();
-      });
+      };
+      options.send(request.parts).then(ended, (error: Error) => ended({ error }));
     }
     if (inFlight === 0 && reserved === 0 && (head >= queue.length || paused)) {
       const done = idlers;
@@ -204,6 +209,7 @@ export function lane(options: LaneOptions): Lane {
 
   return {
     size: () => size,
+    waiting: () => queue.length - head,
     reserve: (e) => waiters.length === 0 && reserve(e),
     reserveLater: (entry) =>
       new Promise((go) => {

@@ -4,41 +4,24 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { Context, Stage } from '../component.ts';
-import { describeError, PermanentError, RetryableError } from '../errors.ts';
+import { PermanentError, RetryableError } from '../errors.ts';
 import type { Batch, Signal } from '../model.ts';
 import { encodeRequest } from '../wire/otlp/index.ts';
 import { joinBatches, sliceBatch, splitBatch } from './deliver-batches.ts';
-import { type Lane, lane, type Part, type PartsResult } from './deliver-lane.ts';
+import { type Entry, type Lane, lane, type Part, type PartsResult } from './deliver-lane.ts';
 import { batchSizer, type DeliverConfig } from './deliver-options.ts';
-import { attempt, type SendResult } from './deliver-retry.ts';
+import { pack } from './deliver-pack.ts';
+import { requests, type Sender } from './deliver-request.ts';
 import { openQueues, type QueueOnDisk } from './deliver-storage.ts';
 
+export type { Sender } from './deliver-request.ts';
 export type { SendResult } from './deliver-retry.ts';
-
-/** What an exporter brings. */
-export interface Sender<R> {
-  /**
-   * Called once for what goes out together, in the order of the queue, before it is encoded. May leave items out, and
-   * counts them then. `undo` takes it back where the sender will bring the same data again (a queue that is off).
-   */
-  prepare?(batch: Batch): { readonly batch: Batch; undo(): void };
-  /**
-   * Makes the request of a batch, once: a retry sends the same object again. Undefined if there is nothing to send.
-   * May throw a PermanentError.
-   */
-  encode(batch: Batch): R | undefined | Promise<R | undefined>;
-  /** Bytes that `maxRequestBytes` is about; a larger request is encoded again in halves. */
-  bytes?(request: R): number;
-  /**
-   * One attempt. Rejects with a RetryableError or a PermanentError; gives up when `abort` does. The result says what the
-   * other side refused of a request it took.
-   */
-  send(request: R, abort: AbortSignal): Promise<SendResult | undefined>;
-}
 
 export interface DeliverExtras {
   /** Requests larger than this are split, and discarded where they cannot be; 0 or absent: no limit. */
   readonly maxRequestBytes?: number;
+  /** The option that sets it, for messages; default `max_request_size`. */
+  readonly maxRequestOption?: string;
   /**
    * Splits every batch among `count` queues that each have one request in flight, so that items which `of` sends to the
    * same queue (a number from 0) arrive in order.
@@ -57,115 +40,42 @@ export async function deliver<R>(
 ): Promise<Stage> {
   const { clock, log, meter } = context;
   const { sending_queue: queue } = config;
-  const { shards, maxRequestBytes = 0 } = extras;
+  const { shards } = extras;
   const hardStop = new AbortController();
   const noMoreWaiting = new AbortController();
   // Every request in flight listens to both.
   setMaxListeners(0, hardStop.signal, noMoreWaiting.signal);
-  let failing = false;
   let stopping: Promise<void> | undefined;
-  let inFlight = 0;
   const undelivered = new Map<string, number>();
+  const out = requests(
+    sender,
+    config,
+    context,
+    { maxBytes: extras.maxRequestBytes ?? 0, name: extras.maxRequestOption ?? 'max_request_size' },
+    { waiting: noMoreWaiting.signal, sending: hardStop.signal },
+    extras.random ?? Math.random,
+  );
 
-  const retries = meter.counter('exporter_retries', 'Requests that were tried again.', '{request}');
   const enqueueFailed = meter.counter(
     'exporter_enqueue_failed_items',
     'Items that were refused because the sending queue had no room.',
     '{item}',
   );
-  const options = {
-    retry: config.retry_on_failure,
-    timeoutMs: config.timeout,
-    clock,
-    log,
-    random: extras.random ?? Math.random,
-    onAttempt(error: Error | undefined) {
-      if (error) {
-        context.status(error instanceof RetryableError ? 'recoverable_error' : 'permanent_error', describeError(error));
-      } else if (failing) context.status('ok');
-      failing = error !== undefined;
-    },
-  };
-
-  /** Delivers one batch as one request, or as several where it is too large. Never rejects. */
-  async function sendBatch(batch: Batch, inline: boolean): Promise<{ error?: Error; aborted: number }> {
-    const { signal } = batch;
-    const items = batch.items.length;
-    if (items === 0) return { aborted: 0 };
-    const lose = (error: Error, reason: 'too_large' | 'permanent_error' | 'retries_exhausted') => {
-      meter.failed(signal, items);
-      if (inline) log.error('Exporting failed. Rejecting data.', { error, rejected_items: items, ...hint(error) });
-      else {
-        meter.dropped(signal, items, reason);
-        log.error('Exporting failed. Dropping data.', { error, dropped_items: items, ...hint(error) });
-      }
-      return { error, aborted: 0 };
-    };
-    const hint = (error: Error) =>
-      error instanceof RetryableError && !config.retry_on_failure.enabled
-        ? { hint: 'Try enabling retry_on_failure config option to retry on retryable errors.' }
-        : {};
-    let request: R | undefined;
-    try {
-      request = await sender.encode(batch);
-    } catch (error) {
-      if (!(error instanceof PermanentError)) log.error('A batch cannot be encoded.', { error });
-      return lose(error instanceof Error ? error : new PermanentError(String(error)), 'permanent_error');
-    }
-    if (request === undefined) return { aborted: 0 };
-    const bytes = sender.bytes?.(request) ?? 0;
-    if (maxRequestBytes > 0 && bytes > maxRequestBytes) {
-      if (items <= 1) {
-        const text = `one item makes a request of ${bytes} bytes, above the limit of ${maxRequestBytes} (\`max_request_size\`)`;
-        return lose(new PermanentError(text, { reason: 'too_large' }), 'too_large');
-      }
-      const middle = items >> 1;
-      const first = await sendBatch(sliceBatch(batch, 0, middle), inline);
-      const second = await sendBatch(sliceBatch(batch, middle, items), inline);
-      const error = first.error ?? second.error;
-      return { ...(error ? { error } : {}), aborted: first.aborted + second.aborted };
-    }
-    let tries = 0;
-    inFlight++;
-    const outcome = await attempt(
-      (abort) => {
-        if (tries++ > 0) retries.add(1);
-        return sender.send(request, abort);
-      },
-      { waiting: noMoreWaiting.signal, sending: hardStop.signal },
-      options,
-    );
-    inFlight--;
-    switch (outcome.kind) {
-      case 'sent': {
-        const rejected = Math.min(items, outcome.rejected);
-        meter.sent(signal, items - rejected);
-        if (rejected > 0) {
-          meter.failed(signal, rejected);
-          meter.dropped(signal, rejected, 'partial_success');
-        }
-        return { aborted: 0 };
-      }
-      case 'permanent':
-        return lose(outcome.error, 'permanent_error');
-      case 'exhausted': {
-        const { message, cause, retryAfterMs, exhausted } = outcome.error;
-        const wait = retryAfterMs === undefined ? {} : { retryAfterMs };
-        return lose(
-          new RetryableError(message, { cause, ...wait, exhausted, reason: 'retries_exhausted' }),
-          'retries_exhausted',
-        );
-      }
-      case 'aborted':
-        return { error: new RetryableError(`${context.id} stopped before the data was delivered`), aborted: items };
-    }
-  }
-
   const noteUndelivered = (signal: Signal, items: number, kept: boolean) => {
     if (items <= 0) return;
     if (!kept) meter.dropped(signal, items, 'shutdown');
     const key = `${kept ? 'kept' : 'dropped'} ${signal}`;
     undelivered.set(key, (undelivered.get(key) ?? 0) + items);
+  };
+
+  const unpacked = async (signal: Signal, packed: Uint8Array, items: number) => {
+    try {
+      return await packs.get(signal)?.unpack(packed);
+    } catch (error) {
+      meter.dropped(signal, items, 'memory');
+      log.error('A waiting batch cannot be read back. Dropping data.', { error, dropped_items: items });
+      return undefined;
+    }
   };
 
   async function sendParts(
@@ -176,7 +86,8 @@ export async function deliver<R>(
     const batches: Batch[] = [];
     let inMemory = 0;
     for (const { entry, from, to } of parts) {
-      const batch = entry.batch ?? (await disk?.load(entry));
+      const batch =
+        entry.batch ?? (entry.packed ? await unpacked(signal, entry.packed, to - from) : await disk?.load(entry));
       if (!batch) continue;
       if (to - from < entry.items) entry.batch = batch;
       if (!entry.record) inMemory += to - from;
@@ -185,13 +96,14 @@ export async function deliver<R>(
     if (batches.length === 0) return {};
     const joined = joinBatches(batches);
     const ready = sender.prepare?.(joined).batch ?? joined;
-    const { error, aborted } = await sendBatch(ready, false);
+    const { error, aborted } = await out.send(ready, false);
     const dropped = Math.min(aborted, inMemory);
     noteUndelivered(signal, dropped, false);
     noteUndelivered(signal, aborted - dropped, true);
     return { error, keep: aborted > 0 };
   }
 
+  const packs = new Map([...context.signals].map((signal) => [signal, pack(signal)]));
   const lanes = new Map<Signal, { lanes: Lane[]; disks: (QueueOnDisk | undefined)[] }>();
   const storage = queue.enabled && queue.storage ? await openQueues(queue.storage, context) : undefined;
   if (queue.enabled) {
@@ -241,7 +153,7 @@ export async function deliver<R>(
   meter.gauge(
     'exporter_in_flight_requests',
     'Requests under way, waits between tries included.',
-    () => inFlight,
+    () => out.inFlight(),
     '{request}',
   );
 
@@ -293,13 +205,18 @@ export async function deliver<R>(
     }
     const reserved = to.reserve(weight);
     if (!reserved && !queue.block_on_overflow) throw full(batch);
-    if (reserved && !disk && !queue.wait_for_result) return to.put({ ...weight, batch, record: undefined });
+    if (reserved && !disk && !queue.wait_for_result) {
+      const entry: Entry = { ...weight, batch, record: undefined };
+      to.put(entry);
+      packs.get(batch.signal)?.later(entry, to.waiting());
+      return;
+    }
     return enqueueSlowly(batch, to, disk, reserved, { ...weight, payload: disk ? payload : undefined });
   }
 
   async function inline(batch: Batch): Promise<void> {
     const ready = sender.prepare?.(batch);
-    const work = sendBatch(ready?.batch ?? batch, true);
+    const work = out.send(ready?.batch ?? batch, true);
     const running = work.then(() => {});
     inlineRunning.add(running);
     try {

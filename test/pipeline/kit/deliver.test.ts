@@ -195,6 +195,26 @@ describe('deliver: the queue', () => {
     expect(log.at(-1)?.message).toBe('Exporting failed. Rejecting data.');
   });
 
+  it('holds what stands far back in the queue packed, and delivers it whole and in order', async () => {
+    const { other, stage, clock } = await start({ sending_queue: { num_consumers: 1 } });
+    const given = Array.from({ length: 100 }, (_, n) => points(n, 3));
+    for (const batch of given) stage.consume(batch);
+    // Compressing happens on other threads.
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    for (let n = 0; n < 100; n++) {
+      while (other.calls.length <= n) {
+        await tick(clock);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      other.calls[n]!.ok();
+    }
+    expect(other.calls.map((c) => c.values[0])).toEqual(given.map((_, n) => n));
+    expect(other.calls.map((c) => c.batch)).toEqual(given);
+    const same = other.calls.map((c, n) => c.batch === given[n]);
+    expect(same.slice(0, 33).every(Boolean)).toBe(true);
+    expect(same.slice(40).some(Boolean)).toBe(false);
+  });
+
   it('sends nothing for an empty batch', async () => {
     const { other, stage, clock } = await start({});
     stage.consume(points(0, 0));
