@@ -66,7 +66,7 @@ export interface GrpcKeepalive {
   readonly maxConnectionAgeMs: number;
   /** How long the calls of a connection that is too old may take. */
   readonly maxConnectionAgeGraceMs: number;
-  /** A connection that is silent for this long is pinged; default 2 h. */
+  /** A connection without calls is asked this often whether it is still there; default 30 s. */
   readonly timeMs: number;
   /** A ping that is not answered within this ends the connection; default 20 s. */
   readonly timeoutMs: number;
@@ -80,7 +80,7 @@ const KEEPALIVE: GrpcKeepalive = {
   maxConnectionIdleMs: 300_000,
   maxConnectionAgeMs: 0,
   maxConnectionAgeGraceMs: 0,
-  timeMs: 7_200_000,
+  timeMs: 30_000,
   timeoutMs: 20_000,
   minPingIntervalMs: 300_000,
   permitPingsWithoutCalls: false,
@@ -238,10 +238,14 @@ function watchSession(session: ServerHttp2Session, keepalive: GrpcKeepalive, clo
     session.close();
     start('age', maxConnectionAgeGraceMs, () => session.destroy());
   });
+  // Also the only way to notice, on some versions of Node, that a connection ended in the middle of a broken frame.
   const ping = () =>
     start('ping', timeMs, () => {
       if (session.destroyed || session.closed) return;
-      session.ping(() => ping());
+      if (streams > 0) return ping();
+      session.ping((error) => {
+        if (!error) ping();
+      });
       start('ping', timeoutMs, () => session.destroy());
     });
   ping();

@@ -55,8 +55,8 @@ const keepalive = t.section(
           description: 'How long calls may still take on a connection that reached its age; 0 waits for them.',
         }),
         time: t.duration({
-          default: '2h',
-          description: 'A connection that is silent for this long is asked whether it is still there; 0 never asks.',
+          default: '30s',
+          description: 'How often a connection without calls is asked whether it is still there; 0 never asks.',
         }),
         timeout: t.duration({ default: '20s', description: 'How long it may take to answer that.' }),
       },

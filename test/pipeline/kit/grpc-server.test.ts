@@ -200,6 +200,33 @@ describe('time', () => {
     await until(() => server.connections() === 0);
   });
 
+  test('passes for connections that hang: those that do not answer a ping are cut off, others stay', async () => {
+    const { server, clock, call } = await start(echo, { keepalive: { timeMs: 1000, timeoutMs: 500 } });
+    const alive = http2.connect(server.url);
+    await new Promise((resolve) => alive.once('connect', resolve));
+    // A header block that cannot be decoded: some versions of Node then neither read on nor close.
+    const broken = Buffer.from(
+      '505249202a20485454502f322e300d0a0d0a534d0d0a0d0a000000040000000000000003010400000001ffffff',
+      'hex',
+    );
+    for (const bytes of [broken, Buffer.alloc(0)]) {
+      const socket = net.connect(server.port, '127.0.0.1');
+      socket.on('error', () => {}).resume();
+      socket.write(bytes);
+    }
+    await until(() => server.connections() >= 2);
+    await new Promise((r) => setTimeout(r, 50));
+    // Real time too, so that answers can come in.
+    for (let i = 0; i < 8; i++) {
+      await clock.advance(250);
+      await new Promise((r) => setTimeout(r, 20));
+    }
+    await until(() => server.connections() === 1);
+    expect(alive.destroyed).toBe(false);
+    expect(await call('x')).toMatchObject({ status: 0 });
+    alive.destroy();
+  });
+
   test('makes a connection old: its calls finish, then it is closed', async () => {
     let finish = () => {};
     const { server, clock } = await start(

@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { frame } from '../../../pipeline/wire/grpc.ts';
 import { encodeRequest } from '../../../pipeline/wire/otlp/index.ts';
-import { sink } from '../../kit/harness.ts';
+import { type ManualClock, sink } from '../../kit/harness.ts';
 import { points } from '../../kit/parts.ts';
 import { METHODS, type Started, startOtlp, TRANSPORTS, through } from './harness.ts';
 
@@ -117,6 +117,8 @@ describe.each([
     for (let done = 0; done < RUNS; ) {
       const batch = Array.from({ length: Math.min(20, RUNS - done) }, () => mutate(originals[done++ % 2]!, next));
       await Promise.all(batch.map((bytes) => throwAt(url(), bytes)));
+      // Time passes, and with it connections that hang.
+      await (to.context.clock as ManualClock).advance(60_000);
     }
     for (const transport of TRANSPORTS) await through(transport, to, points(1));
     expect(process.memoryUsage().rss - before).toBeLessThan(150 * 2 ** 20);
