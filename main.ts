@@ -14,6 +14,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     staysForLong: true,
     load: async () => (await import('./commands/run.ts')).run,
   },
+  diagnose: {
+    summary: 'Say what was wrong in a recording, why, and what to do',
+    load: async () => (await import('./commands/diagnose.ts')).diagnose,
+  },
   validate: {
     summary: 'Say every mistake of a config at once, with its place',
     load: async () => (await import('./commands/validate.ts')).validate,
