@@ -3,11 +3,14 @@
  * text in front of its value as line i of the last one, so recognising it is comparing bytes; a line that moved is found
  * by hash; only a line never seen before is taken apart.
  */
-import { isUtf8 } from 'node:buffer';
 import { randomInt } from 'node:crypto';
 import type { Format } from './format.ts';
-import { type Identity, type Labels, readIdentity, readLabelSet } from './labels.ts';
+import { type Identity, type Labels, readIdentity } from './labels.ts';
+import { describesFamily, endOfIdentity, equal, excerpt, hashOf, isEof, isText } from './line-bytes.ts';
 import { readNumber } from './number.ts';
+import { readTail, type Tail } from './tail.ts';
+
+export type { LineExemplar, Tail } from './tail.ts';
 
 /** One series as its line shows it. Whoever keeps series extends this; the scan fills these fields. */
 export interface Part {
@@ -16,20 +19,6 @@ export interface Part {
   value: number;
   /** What stood behind the value, where something did. */
   tail: Tail | undefined;
-}
-
-export interface Tail {
-  /** Milliseconds since the epoch; undefined without a timestamp. */
-  readonly timestampMs: number | undefined;
-  readonly exemplar: LineExemplar | undefined;
-}
-
-export interface LineExemplar {
-  /** Its text on the line; equal text is the same exemplar. */
-  readonly text: string;
-  readonly labels: Labels;
-  readonly value: number;
-  readonly timestampMs: number | undefined;
 }
 
 export interface BadLine {
@@ -95,7 +84,6 @@ interface Entry<P> {
 
 /** More lines with one hash than this are somebody's intent. */
 const MAX_CHAIN = 64;
-const MAX_EXCERPT = 120;
 
 export function lineTable<P extends Part>(intern: (s: string) => string = (s) => s): LineTable<P> {
   /** What is wrong with lines of kind BAD. */
@@ -406,118 +394,4 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
       }
     },
   };
-}
-
-/**
- * Compares eight bytes at a time, as doubles: five times as fast as one by one. No eight bytes of valid UTF-8 are a NaN,
- * and only zero has two spellings, so what is not UTF-8 or holds a NUL byte is never remembered.
- */
-function equal(words: DataView, start: number, length: number, view: DataView, p: number): boolean {
-  if (p + length > view.byteLength) return false;
-  let i = 0;
-  for (; i + 8 <= length; i += 8) {
-    if (words.getFloat64(start + i, true) !== view.getFloat64(p + i, true)) return false;
-  }
-  for (; i < length; i++) if (words.getUint8(start + i) !== view.getUint8(p + i)) return false;
-  return true;
-}
-
-function isText(body: Buffer, start: number, end: number): boolean {
-  const bytes = body.subarray(start, end);
-  return !bytes.includes(0) && isUtf8(bytes);
-}
-
-function hashOf(view: DataView, start: number, end: number, seed: number): number {
-  let h = seed;
-  let p = start;
-  for (; p + 4 <= end; p += 4) {
-    h = Math.imul(h ^ view.getInt32(p, true), 0x5bd1e995);
-    h ^= h >>> 13;
-  }
-  for (; p < end; p++) h = Math.imul(h ^ view.getUint8(p), 0x01000193);
-  h ^= h >>> 15;
-  return h & 0x3fffffff;
-}
-
-/** Where name and labels end: behind the closing brace, or behind the space after a bare name. */
-function endOfIdentity(body: Buffer, start: number, lineEnd: number): number {
-  let p = start;
-  while (p < lineEnd && body[p]! > 0x20 && body[p] !== 0x7b) p++;
-  let brace = p;
-  while (brace < lineEnd && (body[brace] === 0x20 || body[brace] === 0x09)) brace++;
-  if (brace >= lineEnd || body[brace] !== 0x7b) return Math.min(p + 1, lineEnd);
-  let quoted = false;
-  for (p = brace + 1; p < lineEnd; p++) {
-    const c = body[p];
-    if (quoted) {
-      if (c === 0x5c) p++;
-      else if (c === 0x22) quoted = false;
-    } else if (c === 0x22) quoted = true;
-    else if (c === 0x7d) return p + 1;
-  }
-  return lineEnd;
-}
-
-const isEof = (body: Buffer, start: number, lineEnd: number): boolean =>
-  lineEnd - start >= 5 && body.toString('latin1', start, lineEnd).trimEnd() === '# EOF';
-
-/** `# HELP`, `# TYPE` or `# UNIT`. */
-function describesFamily(body: Buffer, start: number, lineEnd: number): boolean {
-  let p = start + 1;
-  while (p < lineEnd && (body[p] === 0x20 || body[p] === 0x09)) p++;
-  if (p === start + 1) return false;
-  const c = body[p];
-  return c === 0x48 || c === 0x54 || c === 0x55;
-}
-
-function excerpt(body: Buffer, start: number, end: number): string {
-  const text = body.toString('utf8', start, Math.min(end, start + MAX_EXCERPT));
-  return end - start > MAX_EXCERPT ? `${text}…` : text;
-}
-
-/** Seconds in OpenMetrics; a number that would be beyond the year 5000 was written in milliseconds after all. */
-const SECONDS_END = 1e11;
-
-/** Reads timestamp and exemplar behind a value; a string says what is wrong. */
-function readTail(body: Buffer, at: number, lineEnd: number, openMetrics: boolean): Tail | undefined | string {
-  const raw = body.subarray(at, lineEnd);
-  if (!isUtf8(raw)) return 'not valid UTF-8';
-  const text = raw.toString('utf8').trim();
-  if (text === '') return undefined;
-  const mark = text.indexOf('#');
-  const before = (mark < 0 ? text : text.slice(0, mark)).trim();
-  let timestampMs: number | undefined;
-  if (before !== '') {
-    timestampMs = readTimestamp(before, openMetrics);
-    if (timestampMs === undefined) return 'the timestamp is not a number';
-  }
-  if (mark < 0) return { timestampMs, exemplar: undefined };
-  const exemplarText = text.slice(mark + 1).trim();
-  if (!exemplarText.startsWith('{')) return 'text after the value';
-  const set = readLabelSet(exemplarText, 0, false, (s) => s);
-  if ('wrong' in set) return `in the exemplar: ${set.wrong}`;
-  const words = exemplarText
-    .slice(set.end)
-    .trim()
-    .split(/[ \t]+/);
-  const value = readText(words[0] ?? '');
-  if (value === undefined) return 'the value of the exemplar is not a number';
-  let exemplarMs: number | undefined;
-  if (words[1] !== undefined) {
-    exemplarMs = readTimestamp(words[1], openMetrics);
-    if (exemplarMs === undefined) return 'the timestamp of the exemplar is not a number';
-  }
-  if (words.length > 2) return 'text after the exemplar';
-  return { timestampMs, exemplar: { text: exemplarText, labels: set.labels, value, timestampMs: exemplarMs } };
-}
-
-const readText = (text: string): number | undefined => {
-  const bytes = Buffer.from(text, 'latin1');
-  return readNumber(bytes, 0, bytes.length);
-};
-
-function readTimestamp(text: string, openMetrics: boolean): number | undefined {
-  const value = readText(text);
-  if (value === undefined || !Number.isFinite(value)) return undefined;
-  return openMetrics && Math.abs(value) < SECONDS_END ? value * 1000 : value;
 }
