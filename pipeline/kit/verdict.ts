@@ -20,6 +20,8 @@ import type { EntityKind } from './topology.ts';
 export const FINDING_EVENT = 'inference.finding';
 export const INCIDENT_EVENT = 'inference.incident';
 export const INSUFFICIENT_EVENT = 'inference.insufficient';
+/** A notification of the `alerts` processor. */
+export const ALERT_EVENT = 'inference.alert';
 export const TOPOLOGY_EVENT = 'inference.topology';
 /** Something that happened outside: a deploy, a restart, a scaling, a change of configuration. */
 export const CHANGE_EVENT = 'inference.change';
@@ -172,6 +174,15 @@ export interface Insufficient {
   readonly enable: string;
 }
 
+export interface Alert {
+  readonly name: string;
+  readonly severity: Severity;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly starts_at: string;
+  readonly ends_at: string | null;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
 const SEVERITY_NUMBER: Record<Severity, number> = { info: 9, warning: 13, critical: 17 };
 const SCOPE: Scope = scope('enginelight');
 
@@ -302,6 +313,27 @@ export const insufficientRecord = (gap: Insufficient, timeMs: number): LogRecord
     timeMs,
     resourceOf(gap.entity),
   );
+
+/** An alert as a record about `entity`. */
+export const alertRecord = (alert: Alert, entity: EntityName, timeMs: number): LogRecord =>
+  encode(
+    ALERT_EVENT,
+    'alert',
+    alert,
+    entity,
+    alert.severity,
+    alert.annotations['summary'] ?? alert.name,
+    timeMs,
+    resourceOf(entity),
+  );
+
+export function alertOf(record: LogRecord): Alert | undefined {
+  if (record.eventName !== ALERT_EVENT) return undefined;
+  const { entity: _about, ...out } = decode(record, 'alert');
+  return typeof out['name'] === 'string' && typeof out['starts_at'] === 'string'
+    ? ({ severity: 'warning', labels: {}, annotations: {}, ends_at: null, ...out } as unknown as Alert)
+    : undefined;
+}
 
 /** The finding in a record, or undefined if it is none (or malformed). */
 export function findingOf(record: LogRecord): Finding | undefined {
