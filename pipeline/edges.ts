@@ -7,7 +7,7 @@ import type { ComponentKind, Consumer } from './component.ts';
 import { describeError, PermanentError, RetryableError } from './errors.ts';
 import type { Clock } from './kit/clock.ts';
 import type { Logger } from './kit/log.ts';
-import type { Batch, Signal } from './model.ts';
+import { type Batch, itemCount, type Signal } from './model.ts';
 import type { Cell, Telemetry } from './telemetry.ts';
 import { METRICS, type MetricInfo } from './telemetry-metrics.ts';
 
@@ -119,7 +119,7 @@ export function inlet(owner: Owner, needs: EdgeNeeds): Inlet {
   const held = new Set<() => void>();
 
   const rejected = (batch: Batch, error: unknown): Error => {
-    if (refused) refused(batch.signal).value += batch.items.length;
+    if (refused) refused(batch.signal).value += itemCount(batch);
     return known(error);
   };
   const wakeUp = () => {
@@ -127,7 +127,7 @@ export function inlet(owner: Owner, needs: EdgeNeeds): Inlet {
   };
 
   const give = (to: Consumer, batch: Batch): Promise<void> | void => {
-    const items = batch.items.length;
+    const items = itemCount(batch);
     let result: Promise<void> | void;
     try {
       result = to.consume(batch);
@@ -192,14 +192,15 @@ export function outlet(owner: Owner, needs: EdgeNeeds): Outlet {
   let table: Readonly<Partial<Record<Signal, Consumer>>> = {};
 
   const rejected = (batch: Batch, error: unknown) => {
-    if (refused) refused(batch.signal).value += batch.items.length;
+    if (refused) refused(batch.signal).value += itemCount(batch);
     return error;
   };
 
   return {
     consume(batch) {
-      const { signal, items } = batch;
-      if (items.length === 0) return;
+      const { signal } = batch;
+      const items = itemCount(batch);
+      if (items === 0) return;
       let result: Promise<void> | void;
       try {
         const next = table[signal];
@@ -209,12 +210,12 @@ export function outlet(owner: Owner, needs: EdgeNeeds): Outlet {
         throw rejected(batch, error);
       }
       if (!result) {
-        taken(signal).value += items.length;
+        taken(signal).value += items;
         return;
       }
       return result.then(
         () => {
-          taken(signal).value += items.length;
+          taken(signal).value += items;
         },
         (error: unknown) => {
           throw rejected(batch, error);

@@ -4,7 +4,7 @@
  */
 import type { Consumer, DropReason } from './component.ts';
 import { describeError, PermanentError, RetryableError, reasonOf } from './errors.ts';
-import type { Batch, Signal } from './model.ts';
+import { type Batch, itemCount, type Signal } from './model.ts';
 
 export interface Branch {
   /** For messages: `exporter "otlp_http"`. */
@@ -28,7 +28,7 @@ export function fanOut(branches: readonly Branch[]): Consumer {
     if (failures.length === branches.length) throw joined(failures);
     for (const { branch, error } of failures) {
       const rejected = error instanceof PermanentError ? error.rejected : undefined;
-      branch.lost(batch.signal, rejected ?? batch.items.length, reasonOf(error));
+      branch.lost(batch.signal, rejected ?? itemCount(batch), reasonOf(error));
     }
   };
 

@@ -20,7 +20,7 @@ import { describeError } from './errors.ts';
 import { type Branch, fanOut } from './fan-out.ts';
 import type { Clock } from './kit/clock.ts';
 import type { Logger } from './kit/log.ts';
-import { SIGNALS, type Signal } from './model.ts';
+import { itemCount, SIGNALS, type Signal } from './model.ts';
 import { type Node, type PipelinePlan, type Plan, planOf, sameCatalog, sameNode } from './plan.ts';
 import type { MeterHandle, Telemetry } from './telemetry.ts';
 import { METRICS } from './telemetry-metrics.ts';
@@ -205,7 +205,7 @@ export function createGraph(needs: GraphNeeds): Graph {
     return {
       consume(batch) {
         telemetry.cell(METRICS.pipelineDropped, { pipeline: pipeline.id, signal, reason: 'unsupported' }).value +=
-          batch.items.length;
+          itemCount(batch);
         if (said) return;
         said = true;
         const remedy = pipeline.carries.has(signal)

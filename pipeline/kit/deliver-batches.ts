@@ -1,5 +1,6 @@
 /** Cutting batches and putting them together; items are shared, never copied. */
-import { type Batch, logsBatch, metricsBatch, tracesBatch } from '../model.ts';
+import { type Batch, itemCount, logsBatch, metricsBatch, tracesBatch } from '../model.ts';
+import { joinOpened } from '../wire/otlp/index.ts';
 
 /** A batch of the same signal with other items. */
 function withItems(like: Batch, items: Batch['items'][number][]): Batch {
@@ -15,6 +16,8 @@ function withItems(like: Batch, items: Batch['items'][number][]): Batch {
 
 /** Items `from` (included) to `to` (excluded). */
 export function sliceBatch(batch: Batch, from: number, to: number): Batch {
+  // All of it is itself, so that a request that only passes through is not decoded for this.
+  if (from === 0 && to === itemCount(batch)) return batch;
   return withItems(batch, batch.items.slice(from, to));
 }
 
@@ -22,6 +25,8 @@ export function sliceBatch(batch: Batch, from: number, to: number): Batch {
 export function joinBatches(batches: readonly Batch[]): Batch {
   const first = batches[0]!;
   if (batches.length === 1) return first;
+  const opened = joinOpened(batches);
+  if (opened) return opened;
   const items: Batch['items'][number][] = [];
   for (const batch of batches) for (const item of batch.items) items.push(item);
   return withItems(first, items);

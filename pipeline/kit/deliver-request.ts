@@ -1,7 +1,7 @@
 /** One batch as a request: encoded, split where it is too large, tried until there is an outcome, and counted. */
 import type { Context } from '../component.ts';
 import { describeError, PermanentError, RetryableError } from '../errors.ts';
-import type { Batch } from '../model.ts';
+import { type Batch, itemCount } from '../model.ts';
 import { sliceBatch } from './deliver-batches.ts';
 import type { DeliverConfig } from './deliver-options.ts';
 import { attempt, type SendResult, type StopSignals } from './deliver-retry.ts';
@@ -75,8 +75,8 @@ export function requests<R>(
 
   async function send(batch: Batch, inline: boolean): Promise<{ error?: Error; aborted: number }> {
     const { signal } = batch;
-    if (batch.items.length === 0) return { aborted: 0 };
-    const items = sender.counted?.(batch) ?? batch.items.length;
+    if (itemCount(batch) === 0) return { aborted: 0 };
+    const items = sender.counted?.(batch) ?? itemCount(batch);
     const lose = (error: Error, reason: 'too_large' | 'permanent_error' | 'retries_exhausted') => {
       meter.failed(signal, items);
       if (inline) log.error('Exporting failed. Rejecting data.', { error, rejected_items: items, ...hint(error) });
@@ -100,13 +100,13 @@ export function requests<R>(
     if (request === undefined) return { aborted: 0 };
     const bytes = sender.bytes?.(request) ?? 0;
     if (maxBytes > 0 && bytes > maxBytes) {
-      if (batch.items.length <= 1) {
+      if (itemCount(batch) <= 1) {
         const text = `one item makes a request of ${bytes} bytes, above the limit of ${maxBytes} (\`${limits.name}\`)`;
         return lose(new PermanentError(text, { reason: 'too_large' }), 'too_large');
       }
-      const middle = batch.items.length >> 1;
+      const middle = itemCount(batch) >> 1;
       const first = await send(sliceBatch(batch, 0, middle), inline);
-      const second = await send(sliceBatch(batch, middle, batch.items.length), inline);
+      const second = await send(sliceBatch(batch, middle, itemCount(batch)), inline);
       const error = first.error ?? second.error;
       return { ...(error ? { error } : {}), aborted: first.aborted + second.aborted };
     }

@@ -6,8 +6,8 @@ import { mkdir, open, readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Context } from '../component.ts';
 import { describeError } from '../errors.ts';
-import type { Batch, Signal } from '../model.ts';
-import { createInterner, decodeRequest } from '../wire/otlp/index.ts';
+import { type Batch, itemCount, type Signal } from '../model.ts';
+import { createInterner, openRequest } from '../wire/otlp/index.ts';
 import type { Entry } from './deliver-lane.ts';
 import type { StorageConfig } from './deliver-options.ts';
 import { openSpool, type Spool, type SpoolRecord } from './deliver-spool.ts';
@@ -90,7 +90,7 @@ export async function openQueues(config: StorageConfig, context: Context): Promi
         spool.recovered.map((record) => ({ items: record.items, bytes: record.length, batch: undefined, record })),
       async store(batch, payload) {
         try {
-          const record = await spool.append(payload, batch.items.length);
+          const record = await spool.append(payload, itemCount(batch));
           if (record === 'full') return 'full';
           if (diskFailing) {
             diskFailing = false;
@@ -114,7 +114,7 @@ export async function openQueues(config: StorageConfig, context: Context): Promi
       async load(entry) {
         if (entry.batch || !entry.record) return entry.batch;
         try {
-          return decodeRequest(signal, await spool.read(entry.record), 'protobuf', { interner });
+          return openRequest(signal, await spool.read(entry.record), { interner });
         } catch (error) {
           corrupt.add(1, { signal });
           meter.dropped(signal, entry.items, 'disk');

@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Context, Stage } from '../component.ts';
 import { PermanentError, RetryableError } from '../errors.ts';
-import type { Batch, Signal } from '../model.ts';
+import { type Batch, itemCount, type Signal } from '../model.ts';
 import { encodeRequest } from '../wire/otlp/index.ts';
 import { joinBatches, sliceBatch, splitBatch } from './deliver-batches.ts';
 import { type Entry, type Lane, lane, type Part, type PartsResult } from './deliver-lane.ts';
@@ -181,9 +181,9 @@ export async function deliver<R>(
 
   const stopped = () => new RetryableError(`${context.id} is stopping`, { reason: 'shutdown' });
   const full = (batch: Batch, why = 'the sending queue is full') => {
-    enqueueFailed.add(batch.items.length, { signal: batch.signal });
+    enqueueFailed.add(itemCount(batch), { signal: batch.signal });
     log.warn('The sending queue is full, data is refused.', {
-      refused_items: batch.items.length,
+      refused_items: itemCount(batch),
       queue_size: queue.queue_size,
       remedy: 'see why the other side is slow or away, or raise sending_queue.queue_size',
     });
@@ -196,7 +196,7 @@ export async function deliver<R>(
     if (!of || !to) throw new PermanentError(`${context.id} is in no pipeline that carries ${batch.signal}`);
     const disk = of.disks[shard];
     const payload = disk || countBytes ? encodeRequest(batch, 'protobuf') : undefined;
-    const weight = { items: batch.items.length, bytes: payload?.length ?? 0 };
+    const weight = { items: itemCount(batch), bytes: payload?.length ?? 0 };
     if (!to.fits(weight)) {
       enqueueFailed.add(weight.items, { signal: batch.signal });
       throw new PermanentError('element size too large: the batch is larger than the whole sending_queue.queue_size', {
@@ -268,7 +268,7 @@ export async function deliver<R>(
   return {
     consume(batch) {
       if (stopping) throw stopped();
-      if (batch.items.length === 0) return;
+      if (itemCount(batch) === 0) return;
       if (!queue.enabled) return inline(batch);
       if (!shards || shards.count <= 1) return enqueue(batch, 0);
       const split = splitBatch(batch, shards);

@@ -2,7 +2,7 @@
  * OTLP: batches to requests and back, in protobuf and JSON. Without loss relative to the model; what the model leaves out
  * (envelopes without items, metrics without points, all-zero ids) is dropped on reading.
  */
-import { type Batch, type LogRecord, lazyBatch, type Point, type Signal, type Span } from '../../model.ts';
+import { type Batch, itemCount, type LogRecord, lazyBatch, type Point, type Signal, type Span } from '../../model.ts';
 import { Reader } from '../protobuf/reader.ts';
 import { readMetrics } from './decode-metrics.ts';
 import { readLogs, readTraces } from './decode-traces.ts';
@@ -101,7 +101,26 @@ export function openRequest(signal: Signal, bytes: Uint8Array, options: DecodeOp
   return batch;
 }
 
-/** Likewise, of an OTLP/JSON request object that is parsed already (numbers beyond 2^53 may be rounded). */
+/**
+ * One batch of what several batches of one signal hold, in order, if all of them were opened and none was changed: a
+ * protobuf request followed by another is the request of both. Else undefined.
+ */
+export function joinOpened(batches: readonly Batch[]): Batch | undefined {
+  const parts: Uint8Array[] = [];
+  for (const batch of batches) {
+    const bytes = opened.get(batch);
+    if (bytes === undefined) return undefined;
+    parts.push(bytes);
+  }
+  const first = batches[0];
+  if (first === undefined) return undefined;
+  const count = batches.reduce((sum, batch) => sum + itemCount(batch), 0);
+  const all = lazyBatch(first.signal, count, () => batches.flatMap((batch) => batch.items as Point[]));
+  opened.set(all, Buffer.concat(parts));
+  return all;
+}
+
+/** `decodeRequest` of an OTLP/JSON request object that is parsed already (numbers beyond 2^53 may be rounded). */
 export function decodeJsonObject(signal: Signal, request: object, options: DecodeOptions = {}): Batch {
   const interner = options.interner ?? createInterner({}, false);
   interner.begin();

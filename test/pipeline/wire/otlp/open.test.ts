@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { itemCount, SIGNALS } from '../../../../pipeline/model.ts';
-import { decodeRequest, encodeRequest, openRequest, ProtobufError } from '../../../../pipeline/wire/otlp/index.ts';
+import {
+  decodeRequest,
+  encodeRequest,
+  joinOpened,
+  openRequest,
+  ProtobufError,
+} from '../../../../pipeline/wire/otlp/index.ts';
 import { arbitraryBatch } from '../../../kit/otlp-arbitrary.ts';
 import { oracleEncode, plainRequest } from '../../../kit/otlp-oracle.ts';
 import { double, fixed64, message } from '../../../kit/protobuf-builder.ts';
@@ -74,4 +80,26 @@ test('a histogram that has to be left out is left out of what is passed on', () 
   const opened = openRequest('metrics', bytes);
   expect(itemCount(opened)).toBe(1);
   expect(encodeRequest(opened, 'protobuf').length).toBeLessThan(bytes.length);
+});
+
+describe.each(SIGNALS)('opened requests of %s', (signal) => {
+  test('are joined without being decoded, and hold what they held', () => {
+    fc.assert(
+      fc.property(fc.array(arbitraryBatch(signal), { minLength: 1, maxLength: 4 }), (batches) => {
+        const requests = batches.map((batch) => encodeRequest(batch, 'protobuf'));
+        const joined = joinOpened(requests.map((bytes) => openRequest(signal, bytes)))!;
+        expect(Buffer.from(encodeRequest(joined, 'protobuf')).equals(Buffer.concat(requests))).toBe(true);
+        expect(itemCount(joined)).toBe(batches.reduce((sum, batch) => sum + batch.items.length, 0));
+        expect(joined.items).toEqual(batches.flatMap((batch) => batch.items as unknown[]));
+        expect(decodeRequest(signal, encodeRequest(joined, 'protobuf'), 'protobuf')).toEqual(joined);
+      }),
+      { numRuns: RUNS },
+    );
+  });
+
+  test('are not joined with batches that were changed', () => {
+    const opened = openRequest(signal, new Uint8Array(0));
+    expect(joinOpened([opened, { ...opened } as typeof opened])).toBe(undefined);
+    expect(joinOpened([])).toBe(undefined);
+  });
 });
