@@ -1,5 +1,6 @@
 /** How much load a deployment carries: the analytic knee that scenarios scale their load by. */
 import { BANDWIDTH_EFFICIENCY, MODELS, PREFILL_MFU, SKUS } from './hardware.ts';
+import { SUSTAINED } from './knees.ts';
 import type { Spec } from './spec.ts';
 import { kvTokensOf } from './world/build.ts';
 
@@ -16,6 +17,21 @@ const MIX_MEANS: Readonly<Record<Spec['load']['mix'], { prompt: number; hit: num
 
 /** Requests per second at which the deployment is full: its slowest resource, at batches that keep ITL bearable. */
 export function knee(spec: Spec): number {
+  const d = spec.deploy;
+  const shape = d.pd
+    ? `pd-${d.model.replace('-like', '')}`
+    : d.pp > 1
+      ? 'pp'
+      : d.dp > 1
+        ? 'moe'
+        : `agg-${d.model.replace('-like', '')}`;
+  const measured = SUSTAINED[shape]?.[spec.cluster.sku]?.[spec.load.mix] ?? 0.6;
+  // SGLang runs prefill batches alone, and client retries and schemas cost a little.
+  return analyticKnee(spec) * measured * (d.engine === 'sglang' ? 0.92 : 1) * (spec.load.structured > 0 ? 0.95 : 1);
+}
+
+/** The same from rates alone, without what batching and bursts cost. */
+export function analyticKnee(spec: Spec): number {
   const d = spec.deploy;
   const sku = SKUS[spec.cluster.sku]!;
   const model = MODELS[d.model]!;

@@ -169,7 +169,7 @@ function take(w: World, p: Probes): void {
     let stuck = 0;
     let most = 0;
     for (const s of rep.scheds) {
-      for (const r of s.deferred) if (r.blockedBy === 1) grammar++;
+      grammar += s.grammarWaiting;
       running += s.running.n;
       most = Math.max(most, s.running.n);
       waiting += waitingCount(s) + s.prealloc.length;

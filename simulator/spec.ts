@@ -319,6 +319,10 @@ export function checkSpec(spec: Spec): string[] {
   if (d.pp > 1 && d.dp > 1) say('pp > 1 together with dp > 1 is not modelled.');
   whole('deploy.maxSeqs', d.maxSeqs, 1, 4096);
   whole('deploy.maxBatchTokens', d.maxBatchTokens, 64, 131072);
+  if (d.maxBatchTokens < d.maxSeqs)
+    say(
+      `maxBatchTokens ${d.maxBatchTokens} is below maxSeqs ${d.maxSeqs}; a step must hold a token of every sequence.`,
+    );
   whole('deploy.apiServers', d.apiServers, 1, 64);
   within('deploy.cpuQuota', d.cpuQuota, 0.5, 512);
   within('deploy.routerRefreshS', d.routerRefreshS, 0.01, 600);

@@ -337,19 +337,17 @@ function pathFrom(
   if (!impact) return [start];
   const inScope = (node: string): boolean =>
     victims.length === 0 || victims.some((v) => node.endsWith(`@replica:${v}`) || node.includes(`@rank:${v}/`));
-  // Two breadth-first passes: inside the victims first, then over all replicas (missing capacity loads the others).
+  // The longest chain tells most; inside the victims first, then over all replicas (missing capacity loads the others).
   for (const narrow of [true, false]) {
-    const before = new Map<string, string>([[start, '']]);
-    const queue = [start];
-    let last = start;
-    const depth = new Map<string, number>([[start, 0]]);
-    while (queue.length > 0) {
-      const at = queue.shift()!;
+    let best: string[] = [];
+    const walk = (at: string, chain: string[]): void => {
+      if (chain.length > best.length) best = [...chain];
+      if (chain.length > 6) return;
       const detector = at.slice(0, at.indexOf('@'));
       const replica = /@(?:replica|rank):([^/]+)/.exec(at)?.[1];
       for (const next of CAUSES[detector] ?? [])
         for (const node of held) {
-          if (!node.startsWith(`${next}@`) || before.has(node)) continue;
+          if (!node.startsWith(`${next}@`) || chain.includes(node)) continue;
           if (narrow && !inScope(node)) continue;
           if (
             replica &&
@@ -358,16 +356,12 @@ function pathFrom(
             !node.includes(`:${replica}/`)
           )
             continue;
-          before.set(node, at);
-          depth.set(node, depth.get(at)! + 1);
-          if (depth.get(node)! > (depth.get(last) ?? 0)) last = node;
-          queue.push(node);
+          walk(node, [...chain, node]);
         }
-    }
-    if (narrow && last === start && held.size > 0 && victims.length > 0) continue;
-    const chain: string[] = [];
-    for (let at = last; at !== ''; at = before.get(at)!) chain.unshift(at);
-    return [...chain, end];
+    };
+    walk(start, [start]);
+    if (narrow && best.length === 1 && held.size > 0 && victims.length > 0) continue;
+    return [...best, end];
   }
   return [start, end];
 }

@@ -234,7 +234,7 @@ export function hookEmitter(w: World, epochMs: number, put: (line: string) => vo
           ['kv.blocks', Math.ceil(info.bytes / (w.model.kvBytes * 16))],
           [
             'kv.transport',
-            spec.deploy.engine === 'sglang' ? 'mooncake' : info.to.knobs.wireScale < 0.2 ? 'nixl_tcp' : 'nixl_rdma',
+            spec.deploy.engine === 'sglang' ? 'mooncake' : info.to.knobs.wireTcp ? 'nixl_tcp' : 'nixl_rdma',
           ],
           ['kv.wait_ns', Math.round(Math.max(0, info.waitS) * 1e9)],
         ]),

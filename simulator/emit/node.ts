@@ -134,20 +134,29 @@ export function nodePage(_w: World, node: Node, epoch: number, escaped: boolean)
   );
   port('node_infiniband_rate_bytes_per_second', 'gauge', 'Signal transfer rate', (n) => (n.rateGbps * 1e9) / 8);
   port('node_infiniband_state_id', 'gauge', 'State of the port (4: ACTIVE)', () => 4);
-  port('node_infiniband_packet_sequence_error_total', 'counter', 'Out of sequence NAKs received', (n) => n.retransmits);
-  port('node_infiniband_out_of_sequence_total', 'counter', 'Out of sequence packets received', (n) => n.outOfSequence);
   port(
-    'node_infiniband_np_cnp_packets_sent_total',
+    'node_infiniband_link_error_recovery_total',
     'counter',
-    'CNP packets sent by the notification point',
-    (n) => n.cnp,
+    'Times the link recovered from an error',
+    (n) => n.linkRecovered,
   );
+  port('node_infiniband_port_receive_errors_total', 'counter', 'Packets with errors received', (n) => n.retransmits);
   port(
-    'node_infiniband_np_ecn_marked_roce_packets_total',
+    'node_infiniband_port_discards_transmitted_total',
     'counter',
-    'RoCE packets marked for congestion experienced',
-    (n) => n.ecnMarked,
+    'Packets discarded because the port was congested',
+    (n) => n.ecnMarked / 40,
   );
+  const eth = (name: string, help: string, value: () => number) => {
+    b.family(name, 'counter', help);
+    b.sample(name, [['device', 'eth0']], () => Math.round(value()));
+  };
+  eth('node_network_receive_bytes_total', 'Network device statistic receive_bytes.', () => node.eth.rx);
+  eth('node_network_transmit_bytes_total', 'Network device statistic transmit_bytes.', () => node.eth.tx);
+  b.family('node_netstat_Tcp_OutSegs', 'untyped', 'Statistic TcpOutSegs.');
+  b.sample('node_netstat_Tcp_OutSegs', [], () => Math.round(node.eth.tx / 1400));
+  b.family('node_netstat_Tcp_RetransSegs', 'untyped', 'Statistic TcpRetransSegs.');
+  b.sample('node_netstat_Tcp_RetransSegs', [], () => Math.round(node.eth.retransmitted));
   b.family('node_network_up', 'gauge', 'Value is 1 if operstate is up, 0 otherwise.');
   b.sample('node_network_up', [['device', 'eth0']], () => 1);
   b.family('node_timex_offset_seconds', 'gauge', 'Time offset in between local system and reference clock.');

@@ -182,9 +182,9 @@ export function vllmPage(
     hist('vllm:request_prefill_kv_computed_tokens', 'New KV tokens computed in prefill.', (c) => c.kvComputed);
   b.family('vllm:cache_config_info', 'gauge', 'Information of the LLMEngine CacheConfig');
   for (const s of cores)
-    b.sample(
-      'vllm:cache_config_info',
-      [
+    b.dynamic(() => {
+      const labels: Labels = [
+        ...added,
         ['block_size', String(s.kv.blockSize)],
         ['cache_dtype', 'auto'],
         ['calculate_kv_scales', 'False'],
@@ -193,13 +193,13 @@ export function vllmPage(
         ['engine', String(s.dp)],
         ['gpu_memory_utilization', '0.9'],
         ['num_cpu_blocks', 'None'],
-        ['num_gpu_blocks', String(Math.floor(s.kv.total))],
+        ['num_gpu_blocks', String(s.kv.total)],
         ['num_gpu_blocks_override', 'None'],
         ['prefix_caching_hash_algo', 'sha256'],
         ['sliding_window', 'None'],
-      ],
-      () => 1,
-    );
+      ];
+      return `vllm:cache_config_info{${labels.map(([k, v]) => `${k}="${v}"`).join(',')}} 1.0\n`;
+    });
   if (d.speculative) {
     one('vllm:spec_decode_num_drafts', 'Spec decoding drafts.', (c) => c.drafts);
     one('vllm:spec_decode_num_draft_tokens', 'Draft tokens.', (c) => c.draftTokens);

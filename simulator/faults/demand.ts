@@ -1,5 +1,6 @@
 /** What goes wrong with the load, and with whoever spreads it. */
 
+import { crash } from '../world/lifecycle.ts';
 import type { World } from '../world/types.ts';
 import { type FaultKind, type RootTruth, replicaEntity, type Victim } from './types.ts';
 
@@ -61,7 +62,7 @@ export const demandFaults: readonly FaultKind[] = [
     doses: [0.03, 0.05, 0.1],
     shapes: ['step'],
     apply(w, _v, dose) {
-      w.load.longShare = dose * 0.5;
+      w.load.longShare = dose * 0.25;
     },
     root: service('head-of-line-blocking', (_w, v) => [
       ...v.replicas.map((r) => `head-of-line-blocking@${replicaEntity(r)}`),
@@ -170,33 +171,51 @@ export const demandFaults: readonly FaultKind[] = [
   },
   {
     kind: 'pd-ratio',
-    summary: 'Replicas of one side are taken away: prefill or decode becomes the bottleneck.',
+    summary: 'One side of a split service is scaled too small for the traffic.',
     victims: ['pool'],
     doses: [0.3, 0.6],
     shapes: ['step'],
-    impossible: (s) => (s.deploy.pd ? undefined : 'it needs a prefill/decode split'),
-    apply(w, v, dose) {
-      // The pool loses speed as if it had fewer replicas; nothing in it is sick.
-      const prefill = v.pool === 'prefill';
-      if (prefill) w.load.promptScale = dose > 0 ? 1 + 9 * dose : 1;
-      else w.load.outputScale = dose > 0 ? 1 + 4.5 * dose : 1;
+    impossible: (s) =>
+      s.deploy.pd
+        ? Math.max(s.deploy.pd.prefill, s.deploy.pd.decode) < 2
+          ? 'a pool of one replica cannot be made smaller'
+          : undefined
+        : 'it needs a prefill/decode split',
+    apply() {},
+    strike(w, v, dose, injection) {
+      const n = Math.min(v.replicas.length - 1, Math.max(1, Math.round(v.replicas.length * dose)));
+      for (const rep of v.replicas.slice(v.replicas.length - n)) {
+        rep.cordoned = true;
+        rep.knobs.loadS = 60;
+        w.queue.at(w.now + 25, () => crash(w, rep, 0, Math.max(1, injection.durationS - 85)));
+        w.queue.at(w.now + injection.durationS, () => {
+          rep.cordoned = false;
+        });
+      }
     },
     root: service('pd-imbalance', (_w, v) => [
       'pd-imbalance@*',
-      'workload-shift@*',
-      ...v.replicas.map((r) => `prefill-bound@${replicaEntity(r)}`),
+      ...v.replicas.flatMap((r) => [`prefill-bound@${replicaEntity(r)}`, `replica-unavailable@${replicaEntity(r)}`]),
     ]),
     evidence: ['engine'],
+    change: (w, v) => ({
+      kind: 'scale',
+      attributes: { service: w.spec.deploy.service, pool: v.pool!, change: 'scaled down' },
+    }),
   },
   {
     kind: 'retry-storm',
-    summary: 'A short outage makes impatient clients retry; the retries keep the service down after the cause is gone.',
+    summary: 'A minute of too much load makes impatient clients retry; the retries keep the service down afterwards.',
     victims: ['service'],
     doses: [0.6],
     shapes: ['step'],
-    prepare: (s) => ({ ...s, load: { ...s.load, clientRetry: { timeoutS: 12, max: 4 } } }),
-    apply(w, _v, dose) {
-      w.load.scale = dose > 0 ? 2.2 : 1;
+    prepare: (s) => ({ ...s, load: { ...s.load, clientRetry: { timeoutS: 15, max: 3 } } }),
+    apply() {},
+    strike(w, _v, dose) {
+      w.load.scale = 1 + 4 * dose;
+      w.queue.at(w.now + 60, () => {
+        w.load.scale = 1;
+      });
     },
     root: service('offered-load-surge', () => ['capacity-knee@*']),
     evidence: ['engine', 'router'],

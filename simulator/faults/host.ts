@@ -85,9 +85,8 @@ export const hostFaults: readonly FaultKind[] = [
     shapes: ['step', 'ramp'],
     apply(_w, v, dose) {
       for (const r of v.replicas) {
-        // Costs that bring the busiest process to the edge of its core.
-        const use = Math.max(0.01, r.api.use / r.knobs.apiScale);
-        r.knobs.apiScale = dose > 0 ? (0.86 + 0.22 * dose) / use : 1;
+        // Costs that bring the process towards the edge of its core.
+        r.knobs.apiScale = dose > 0 ? Math.max(1, (0.66 + 0.5 * dose) / Math.max(0.003, r.api.usual)) : 1;
       }
     },
     root: (w) => ({

@@ -23,6 +23,9 @@ const pairs = (w: World, v: Victim): string[] => {
   return out;
 };
 
+/** What a dose leaves of a path's rate: links that limp have a tenth or a hundredth of their rate, not half. */
+const left = (dose: number): number => (1 - dose) ** 6;
+
 const eachKnob = (reps: readonly Replica[], set: (r: Replica) => void) => {
   for (const r of reps) set(r);
 };
@@ -71,7 +74,7 @@ export const networkFaults: readonly FaultKind[] = [
     impossible: needsPd,
     apply(w, v, dose) {
       const nic = v.nic!;
-      nic.fault.rate = dose > 0 ? Math.min(0.97, 0.55 + 0.7 * dose) : 0;
+      nic.fault.rate = 1 - left(dose);
       nic.fault.errorsPerS = dose * 8;
       nic.fault.retransmitShare = dose > 0 ? 4e-4 + dose * 2e-3 : 2e-7;
       nic.rateGbps = dose >= 0.6 ? w.spec.cluster.nicGbps / 4 : w.spec.cluster.nicGbps;
@@ -94,7 +97,7 @@ export const networkFaults: readonly FaultKind[] = [
     apply(w, v, dose) {
       for (const node of w.nodes) {
         const nic = node.nics[v.rail!];
-        if (nic) nic.fault.congestion = dose > 0 ? Math.min(0.95, 0.45 + dose * 0.8) : 0;
+        if (nic) nic.fault.congestion = 1 - left(dose);
       }
       reshare(w);
     },
@@ -109,7 +112,7 @@ export const networkFaults: readonly FaultKind[] = [
     shapes: ALL,
     impossible: needsPd,
     apply(_w, v, dose) {
-      v.replica!.knobs.wireScale = dose > 0 ? 1 - Math.min(0.985, 0.82 + dose * 0.27) : 1;
+      v.replica!.knobs.wireScale = left(dose);
       v.replica!.knobs.wireLatencyS = dose * 0.08;
     },
     root: (w, v) => {
@@ -139,6 +142,7 @@ export const networkFaults: readonly FaultKind[] = [
       eachKnob(v.replicas, (r) => {
         r.knobs.wireScale = dose > 0 ? 0.045 : 1;
         r.knobs.wireLatencyS = dose > 0 ? 0.02 : 0;
+        r.knobs.wireTcp = dose > 0;
       });
     },
     root: (w) => ({

@@ -260,7 +260,7 @@ function startTransfer(w: World, split: Split): void {
     }
     let left = from.length;
     from.forEach((nic, i) => {
-      send(w, nic, to[i % to.length]!, bytes / from.length, cap, () => {
+      send(w, nic, to[i % to.length]!, bytes / from.length, cap, prefill.knobs.wireTcp, () => {
         if (--left === 0) finish();
       });
     });

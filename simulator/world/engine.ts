@@ -366,8 +366,6 @@ export function publish(w: World, s: Sched): void {
   const c = s.counters;
   let ctx = 0;
   for (const g of s.groups) ctx += g.ctx;
-  let blockedGrammar = 0;
-  for (const r of s.deferred) if (r.blockedBy === BLOCKED.grammar) blockedGrammar++;
   const deferred = s.deferred.size + s.inTransfer;
   const sglang = w.spec.deploy.engine === 'sglang';
   if (sglang && s.stepKind === 0 && s.decodeSinceLog < 40 && s.running.n > 0) return;
@@ -383,17 +381,17 @@ export function publish(w: World, s: Sched): void {
   c.waitingDeferred = deferred;
   c.kvUsage = s.kv.used / s.kv.total;
   c.ctxTokens = ctx;
-  c.grammarQueue = blockedGrammar;
+  c.grammarQueue = s.grammarWaiting;
   c.preallocQueue = s.prealloc.length;
   c.transferQueue = s.inTransfer;
   c.inflightQueue = s.held.size;
   c.bootstrapQueue = s.bootstrap.size;
 }
 
-/** Seconds the API process adds between the core and the client. */
+/** Seconds the API process adds between the core and the client: tokens go out before new requests come in. */
 export function apiDelay(rep: Replica): number {
   const use = Math.min(0.97, rep.api.use);
-  return (0.0012 * rep.hostSlow * rep.knobs.apiScale) / (1 - use) + rep.api.backlogS;
+  return (0.0006 * rep.hostSlow * Math.min(20, rep.knobs.apiScale)) / (1 - use);
 }
 
 /** The core is done with a request: populations that are observed at the end, and blocks. */

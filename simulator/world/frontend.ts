@@ -45,7 +45,7 @@ export function router(w: World, r: Random): Router {
         running += s.counters.running;
         kv = Math.max(kv, s.counters.kvUsage);
       }
-      const ready = rep.state === 'ready' || rep.state === 'hung';
+      const ready = (rep.state === 'ready' || rep.state === 'hung') && !rep.cordoned;
       const old = views.get(rep);
       if (old) {
         old.waiting = waiting;

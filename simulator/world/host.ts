@@ -58,9 +58,9 @@ export function tickNode(w: World, node: Node, dt: number): void {
     // One API process has one core's worth of Python.
     const capacity = (w.spec.deploy.apiServers * 0.95) / rep.hostSlow;
     const demand = rep.api.demandS / dt;
+    rep.api.usual += 0.02 * (demand / rep.knobs.apiScale / w.spec.deploy.apiServers - rep.api.usual);
     rep.api.use = 0.6 * rep.api.use + 0.4 * (demand / capacity);
     rep.api.backlogS = Math.max(0, rep.api.backlogS + ((demand - capacity) * dt) / capacity);
-    rep.cpu.api += 0;
     rep.cpu.worker += rep.ranks.length * 0.3 * dt;
     rep.api.demandS = 0;
     rep.hostS = 0;
@@ -79,6 +79,8 @@ export function tickNode(w: World, node: Node, dt: number): void {
   p.io += Math.min(1, 0.001 + f.ioPressure * 0.7) * dt;
   p.ioFull += f.ioPressure * 0.4 * dt;
   p.memory += f.memoryBandwidth * 0.02 * dt;
+  node.eth.tx += 2e6 * (0.8 + 0.4 * node.random.next()) * dt;
+  node.eth.rx += 2e6 * (0.8 + 0.4 * node.random.next()) * dt;
   node.load1 += ((wanted - node.load1) * dt) / 60;
   node.contextSwitches += (12_000 + 2_500 * total + 9_000 * node.cpuWait * node.cores) * dt;
   for (const nic of node.nics) {
@@ -86,6 +88,7 @@ export function tickNode(w: World, node: Node, dt: number): void {
     if (errors > 0) {
       nic.symbolErrors += Math.round(errors * (0.5 + node.random.next()));
       if (node.random.chance(Math.min(0.02, errors / 500))) nic.linkDowned++;
+      if (node.random.chance(Math.min(0.3, errors / 20))) nic.linkRecovered++;
     }
     if (nic.fault.congestion > 0) {
       nic.xmitWait += Math.round(nic.fault.congestion * 4e6 * dt * (0.8 + 0.4 * node.random.next()));

@@ -8,6 +8,12 @@ function progress(w: World, flow: Flow): void {
   flow.updated = w.now;
   if (moved <= 0) return;
   flow.bytesLeft -= moved;
+  if (flow.tcp) {
+    flow.from.node.eth.tx += moved;
+    flow.to.node.eth.rx += moved;
+    flow.from.node.eth.retransmitted += moved / 1400 / 4000;
+    return;
+  }
   const packets = Math.ceil(moved / PACKET);
   flow.from.txBytes += moved;
   flow.to.rxBytes += moved;
@@ -20,7 +26,7 @@ function progress(w: World, flow: Flow): void {
   }
 }
 
-export const nicRate = (nic: Nic): number => nic.lineRate * (1 - nic.fault.rate) * (1 - nic.fault.congestion * 0.85);
+export const nicRate = (nic: Nic): number => nic.lineRate * (1 - nic.fault.rate) * (1 - nic.fault.congestion);
 
 /** Recomputes every flow's share; call after anything changed a NIC. */
 export function reshare(w: World): void {
@@ -51,7 +57,15 @@ function drop(w: World, flow: Flow): void {
 }
 
 /** Sends bytes from one NIC to another; `done` is called once, when the last byte has arrived. */
-export function send(w: World, from: Nic, to: Nic, bytes: number, cap: number, done: (at: number) => void): Flow {
+export function send(
+  w: World,
+  from: Nic,
+  to: Nic,
+  bytes: number,
+  cap: number,
+  tcp: boolean,
+  done: (at: number) => void,
+): Flow {
   const flow: Flow = {
     from,
     to,
@@ -62,6 +76,7 @@ export function send(w: World, from: Nic, to: Nic, bytes: number, cap: number, d
     version: 0,
     started: w.now,
     total: bytes,
+    tcp,
     done,
   };
   w.flows.add(flow);

@@ -43,9 +43,22 @@ function shiftWaiting(s: Sched): void {
   }
 }
 
+function defer(s: Sched, r: Request, until: number): void {
+  r.queued = false;
+  s.deferred.add(r);
+  if (r.blockedBy === BLOCKED.grammar) s.grammarWaiting++;
+  if (until < s.wakeAt) s.wakeAt = until;
+}
+
+function undefer(s: Sched, r: Request): boolean {
+  if (!s.deferred.delete(r)) return false;
+  if (r.blockedBy === BLOCKED.grammar) s.grammarWaiting--;
+  return true;
+}
+
 /** A waiting request whose client has gone; `state` says so already when it comes up. */
 export function dropWaiting(s: Sched, r: Request): void {
-  if (s.deferred.delete(r)) return;
+  if (undefer(s, r)) return;
   r.queued = false;
   s.waitingDead++;
 }
@@ -59,6 +72,7 @@ export function leaveGroup(s: Sched, g: Group, r: Request): void {
     const left = s.adapterUse.get(r.lora)! - 1;
     if (left === 0) s.adapterUse.delete(r.lora);
     else s.adapterUse.set(r.lora, left);
+    if (left === 0 && s.deferred.size > 0) s.wakeAt = 0;
   }
   compactRun(g);
 }
@@ -310,26 +324,23 @@ function admit(w: World, s: Sched, g: Group, budget: number): void {
   const kv = s.kv;
   const groups = s.groups.length;
   const share = groups === 1 ? k.maxSeqs : Math.max(4, Math.ceil((1.25 * (s.running.n + 1)) / groups));
-  if (s.deferred.size > 0) wake(w, s);
+  if (s.wakeAt <= w.now) wake(w, s);
   while (budget > 0 && s.running.n < k.maxSeqs && g.n < share) {
     const r = firstWaiting(s);
     if (!r) break;
     if (r.blockedBy !== BLOCKED.nothing && r.blockedUntil > w.now) {
       shiftWaiting(s);
-      r.queued = false;
-      s.deferred.add(r);
+      defer(s, r, r.blockedUntil);
       continue;
     }
     if (r.lora >= 0 && !claimAdapter(w, s, r)) {
       shiftWaiting(s);
-      r.queued = false;
-      s.deferred.add(r);
+      defer(s, r, r.blockedUntil > w.now ? r.blockedUntil : Number.POSITIVE_INFINITY);
       continue;
     }
     if (w.spec.deploy.lmcache && Number.isNaN(r.offloaded) && fetchFromTier(w, s, r)) {
       shiftWaiting(s);
-      r.queued = false;
-      s.deferred.add(r);
+      defer(s, r, r.blockedUntil);
       continue;
     }
     if (r.path.length === 0 && r.privateBlocks === 0) {
@@ -383,10 +394,14 @@ function resumed(blockSize: number, r: Request): Request['segments'] {
 }
 
 function wake(w: World, s: Sched): void {
+  s.wakeAt = Number.POSITIVE_INFINITY;
   for (const r of s.deferred) {
-    if (r.blockedBy !== BLOCKED.nothing && r.blockedUntil > w.now) continue;
+    if (r.blockedBy !== BLOCKED.nothing && r.blockedUntil > w.now) {
+      s.wakeAt = Math.min(s.wakeAt, r.blockedUntil);
+      continue;
+    }
     if (r.lora >= 0 && !adapterFits(w, s, r)) continue;
-    s.deferred.delete(r);
+    undefer(s, r);
     pushFront(s, r);
   }
 }

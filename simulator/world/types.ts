@@ -134,6 +134,7 @@ export interface Nic {
   rxPackets: number;
   symbolErrors: number;
   linkDowned: number;
+  linkRecovered: number;
   xmitWait: number;
   retransmits: number;
   outOfSequence: number;
@@ -156,6 +157,8 @@ export interface Flow {
   version: number;
   readonly started: number;
   readonly total: number;
+  /** Over TCP and the ordinary interface instead of RDMA. */
+  readonly tcp: boolean;
   done: ((at: number) => void) | null;
 }
 
@@ -180,6 +183,8 @@ export interface Node {
   memAvailable: number;
   readonly memTotal: number;
   contextSwitches: number;
+  /** Bytes of the ordinary network interface, and TCP segments sent again. */
+  readonly eth: { tx: number; rx: number; retransmitted: number };
   oomKills: number;
   load1: number;
   /** Share of the time of one core that a runnable thread waits beyond what it uses: 0 = idle machine. */
@@ -408,6 +413,10 @@ export interface Sched {
   waitingDead: number;
   /** Waiting for grammar, adapter or remote KV. */
   readonly deferred: Set<Request>;
+  /** Of the deferred, how many wait for their grammar. */
+  grammarWaiting: number;
+  /** When the deferred are to be looked at again; earlier when somebody leaves the batch. */
+  wakeAt: number;
   readonly groups: Group[];
   readonly counters: Counters;
   readonly running: { n: number };
@@ -470,7 +479,10 @@ export interface Replica {
   hostPause: number;
   hostPauseS: number;
   /** API process: seconds of work waiting and use of its cores, 0…1+. */
-  readonly api: { backlogS: number; use: number; demandS: number };
+  /** `usual`: cores that its work takes over minutes, at the normal cost. */
+  readonly api: { backlogS: number; use: number; demandS: number; usual: number };
+  /** The router sends nothing more; it is about to be taken away. */
+  cordoned: boolean;
   stepId: number;
   commSeq: number;
   /** Sum over the last second for host accounting. */
@@ -495,6 +507,7 @@ export interface Replica {
     loadS: number;
     wireScale: number;
     wireLatencyS: number;
+    wireTcp: boolean;
     transferFail: number;
     offloadScale: number;
     cpuQuota: number;
