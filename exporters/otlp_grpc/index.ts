@@ -3,6 +3,7 @@ import { options, t } from '../../config/schema.ts';
 import { type ConfigMistake, defineExporter } from '../../pipeline/component.ts';
 import { PermanentError, RetryableError } from '../../pipeline/errors.ts';
 import { checkClientOptions, clientOptions, credentials } from '../../pipeline/kit/client-options.ts';
+import { grpcWithoutEffect } from '../../pipeline/kit/collector-options.ts';
 import { deliver } from '../../pipeline/kit/deliver.ts';
 import { checkDeliverOptions, deliverOptions } from '../../pipeline/kit/deliver-options.ts';
 import { excerpt } from '../../pipeline/kit/http-answers.ts';
@@ -60,6 +61,7 @@ const config = options({
     default: '4MiB',
   }),
   ...deliverOptions({ timeout: '5s' }),
+  ...grpcWithoutEffect,
 });
 
 /** The codes that OTLP allows to try again; RESOURCE_EXHAUSTED only where the server says when. */

@@ -3,6 +3,7 @@ import { options, t } from '../../config/schema.ts';
 import { type ConfigMistake, defineExporter } from '../../pipeline/component.ts';
 import { PermanentError } from '../../pipeline/errors.ts';
 import { checkClientOptions, clientOptions } from '../../pipeline/kit/client-options.ts';
+import { httpWithoutEffect } from '../../pipeline/kit/collector-options.ts';
 import { deliver, type SendResult } from '../../pipeline/kit/deliver.ts';
 import { checkDeliverOptions, deliverOptions } from '../../pipeline/kit/deliver-options.ts';
 import { answerError, excerpt } from '../../pipeline/kit/http-answers.ts';
@@ -59,6 +60,7 @@ const config = options({
   }),
   max_idle_conns: t.integer({ description: 'Connections kept open for the next request.', default: 100, minimum: 0 }),
   ...deliverOptions({ timeout: '30s' }),
+  ...httpWithoutEffect,
 });
 
 /** OTLP's list, and nothing else. */

@@ -15,6 +15,8 @@ export interface Entry {
   batch: Batch | undefined;
   /** Compressed OTLP, see deliver-pack. */
   packed?: Uint8Array;
+  /** Set when the first part of it goes into a request. */
+  started?: boolean;
   readonly record: SpoolRecord | undefined;
   /** Told once all of it was delivered (undefined) or some of it lost. */
   readonly settle?: (error: Error | undefined) => void;
@@ -110,6 +112,7 @@ export function lane(options: LaneOptions): Lane {
 
   const part = (w: Waiting, items: number): Part => {
     const from = w.taken;
+    w.entry.started = true;
     queued -= measure(w);
     w.taken += items;
     if (w.taken >= w.entry.items) {
