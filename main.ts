@@ -30,6 +30,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Print the resolved config with its defaults, secrets redacted',
     load: async () => (await import('./commands/print-config.ts')).printConfig,
   },
+  score: {
+    summary: 'Say how often the verdicts are right, on simulated or labelled cases',
+    load: async () => (await import('./commands/score.ts')).score,
+  },
   'config-schema': {
     summary: 'Print a JSON Schema of the config file, for editors',
     load: async () => (await import('./commands/config-schema.ts')).configSchemaCommand,
