@@ -5,27 +5,17 @@
 import http2, { type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Server } from 'node:net';
 import { describeError } from '../errors.ts';
-import { DecompressError, decompress, ENCODINGS, parseEncoding } from '../wire/compression.ts';
-import { encodeGrpcMessage, FRAME_HEADER_BYTES, frame, GrpcCode, parseGrpcTimeout } from '../wire/grpc.ts';
-import type { Clock, Timer } from './clock.ts';
+import { encodeGrpcMessage, frame, GrpcCode, parseGrpcTimeout } from '../wire/grpc.ts';
+import type { Clock } from './clock.ts';
+import { ACCEPTED, GrpcError, readMessage } from './grpc-request.ts';
+import { type GrpcKeepalive, KEEPALIVE, watchSession } from './grpc-session.ts';
 import { listen, urlOf } from './listen.ts';
 import type { Logger } from './log.ts';
 import { createAuthorizer } from './server-auth.ts';
 import type { AuthServerConfig, TlsServerConfig } from './server-options.ts';
 import { followServerTls, readServerTls } from './server-tls.ts';
 
-/** How a call fails; thrown by methods. */
-export class GrpcError extends Error {
-  override readonly name = 'GrpcError';
-  readonly code: number;
-  /** A google.rpc.Status in protobuf, for clients that want to know more (RetryInfo). */
-  readonly details: Uint8Array | undefined;
-  constructor(code: number, message: string, details?: Uint8Array) {
-    super(message);
-    this.code = code;
-    this.details = details;
-  }
-}
+export { GrpcError } from './grpc-request.ts';
 
 export interface GrpcCall {
   readonly path: string;
@@ -58,34 +48,6 @@ export interface GrpcServeOptions {
   readonly keepalive?: Partial<GrpcKeepalive>;
 }
 
-/** How long connections live; all in milliseconds, 0 = no limit. */
-export interface GrpcKeepalive {
-  /** A connection without calls is closed after this; default 5 min. */
-  readonly maxConnectionIdleMs: number;
-  /** A connection is closed after this, its calls may finish. */
-  readonly maxConnectionAgeMs: number;
-  /** How long the calls of a connection that is too old may take. */
-  readonly maxConnectionAgeGraceMs: number;
-  /** A connection without calls is asked this often whether it is still there; default 30 s. */
-  readonly timeMs: number;
-  /** A ping that is not answered within this ends the connection; default 20 s. */
-  readonly timeoutMs: number;
-  /** A client that pings more often than this, three times between two calls, is sent away; default 5 min, as in Go. */
-  readonly minPingIntervalMs: number;
-  /** Whether that interval also holds while there is no call; else it is two hours then. */
-  readonly permitPingsWithoutCalls: boolean;
-}
-
-const KEEPALIVE: GrpcKeepalive = {
-  maxConnectionIdleMs: 300_000,
-  maxConnectionAgeMs: 0,
-  maxConnectionAgeGraceMs: 0,
-  timeMs: 30_000,
-  timeoutMs: 20_000,
-  minPingIntervalMs: 300_000,
-  permitPingsWithoutCalls: false,
-};
-
 export interface GrpcServing {
   readonly address: string;
   readonly port: number;
@@ -97,7 +59,6 @@ export interface GrpcServing {
 }
 
 const { constants } = http2;
-const IDLE_PING_INTERVAL_MS = 7_200_000;
 /** Large batches must not wait for a window update every 64 KiB. */
 const STREAM_WINDOW = 4 * 2 ** 20;
 const CONNECTION_WINDOW = 16 * 2 ** 20;
@@ -211,66 +172,6 @@ export async function serveGrpc(
   };
 }
 
-/** Ends connections that are idle, too old, silent or that ping too often. */
-function watchSession(session: ServerHttp2Session, keepalive: GrpcKeepalive, clock: Clock, gone: () => void): void {
-  const { maxConnectionIdleMs, maxConnectionAgeMs, maxConnectionAgeGraceMs, timeMs, timeoutMs } = keepalive;
-  const timers: Record<'idle' | 'age' | 'ping', Timer | undefined> = {
-    idle: undefined,
-    age: undefined,
-    ping: undefined,
-  };
-  let streams = 0;
-  const start = (name: keyof typeof timers, ms: number, run: () => void) => {
-    timers[name]?.cancel();
-    timers[name] = ms > 0 ? clock.after(ms, run) : undefined;
-  };
-  const idle = () => start('idle', maxConnectionIdleMs, () => session.close());
-  idle();
-  session.on('stream', (stream) => {
-    streams++;
-    timers.idle?.cancel();
-    stream.once('close', () => {
-      streams--;
-      if (streams === 0) idle();
-    });
-  });
-  start('age', maxConnectionAgeMs, () => {
-    session.close();
-    start('age', maxConnectionAgeGraceMs, () => session.destroy());
-  });
-  // Also the only way to notice, on some versions of Node, that a connection ended in the middle of a broken frame.
-  const ping = () =>
-    start('ping', timeMs, () => {
-      if (session.destroyed || session.closed) return;
-      if (streams > 0) return ping();
-      session.ping((error) => {
-        if (!error) ping();
-      });
-      start('ping', timeoutMs, () => session.destroy());
-    });
-  ping();
-  let lastPing = Number.NEGATIVE_INFINITY;
-  let strikes = 0;
-  session.on('ping', () => {
-    const now = clock.monotonic();
-    const { minPingIntervalMs, permitPingsWithoutCalls } = keepalive;
-    const interval =
-      streams > 0 || permitPingsWithoutCalls || minPingIntervalMs === 0 ? minPingIntervalMs : IDLE_PING_INTERVAL_MS;
-    if (now - lastPing < interval && ++strikes > 2) {
-      session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from('too_many_pings'));
-      session.destroy();
-    }
-    lastPing = now;
-  });
-  session.on('stream', () => {
-    strikes = 0;
-  });
-  session.once('close', () => {
-    for (const timer of Object.values(timers)) timer?.cancel();
-    gone();
-  });
-}
-
 /** An answer that is not gRPC, to something that is not gRPC. */
 function refuse(stream: ServerHttp2Stream, status: number): void {
   stream.respond({ ':status': status }, { endStream: true });
@@ -284,7 +185,6 @@ function closeAfterAnswer(stream: ServerHttp2Stream): void {
   });
 }
 
-const ACCEPTED = ENCODINGS.join(',');
 const HEADERS = {
   ':status': 200,
   'content-type': 'application/grpc',
@@ -304,98 +204,4 @@ function fail(stream: ServerHttp2Stream, error: GrpcError): void {
     { endStream: true },
   );
   closeAfterAnswer(stream);
-}
-
-interface MessageLimits {
-  readonly maxMessageSize: number;
-  readonly readTimeoutMs: number;
-  readonly clock: Clock;
-  readonly buffered: { bytes: number; readonly limit: number };
-}
-
-async function readMessage(
-  stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
-  limits: MessageLimits,
-): Promise<Uint8Array> {
-  const { maxMessageSize, buffered } = limits;
-  const name = headers['grpc-encoding'] as string | undefined;
-  const encoding = parseEncoding(name);
-  if (encoding === undefined) {
-    throw new GrpcError(GrpcCode.UNIMPLEMENTED, `the encoding "${name}" is not known; known are ${ACCEPTED}`);
-  }
-  const received = { bytes: 0 };
-  try {
-    const body = await collect(stream, limits, received);
-    const compressed = body[0] === 1;
-    const message = body.subarray(FRAME_HEADER_BYTES);
-    if (!compressed) return message;
-    if (encoding === 'identity') {
-      throw new GrpcError(GrpcCode.INTERNAL, 'a message is marked as compressed, but no grpc-encoding is given');
-    }
-    return await decompress(message, encoding, maxMessageSize);
-  } catch (error) {
-    if (!(error instanceof DecompressError)) throw error;
-    if (error.tooLarge) throw tooLarge('is, decompressed, above', maxMessageSize);
-    throw new GrpcError(GrpcCode.INVALID_ARGUMENT, `the message could not be decompressed: ${error.message}`);
-  } finally {
-    // The memory is in use until the call is answered.
-    if (stream.closed || stream.destroyed) buffered.bytes -= received.bytes;
-    else {
-      stream.once('close', () => {
-        buffered.bytes -= received.bytes;
-      });
-    }
-  }
-}
-
-const tooLarge = (how: string, limit: number) =>
-  new GrpcError(GrpcCode.RESOURCE_EXHAUSTED, `the message ${how} the limit of ${limit} bytes`);
-
-/** The bytes of a call's only frame. */
-function collect(stream: ServerHttp2Stream, limits: MessageLimits, received: { bytes: number }): Promise<Buffer> {
-  const { maxMessageSize, readTimeoutMs, clock, buffered } = limits;
-  return new Promise((resolve, reject) => {
-    let chunks: Buffer[] = [];
-    let expected = -1;
-    const slow = new GrpcError(
-      GrpcCode.DEADLINE_EXCEEDED,
-      `the request did not arrive within ${readTimeoutMs / 1000} s`,
-    );
-    const timer = readTimeoutMs > 0 ? clock.after(readTimeoutMs, () => settle(slow)) : undefined;
-    const settle = (result: GrpcError | Buffer) => {
-      timer?.cancel();
-      stream.off('data', take).off('end', end).off('close', lost);
-      if (result instanceof GrpcError) {
-        stream.pause();
-        reject(result);
-      } else resolve(result);
-    };
-    const lost = () => settle(new GrpcError(GrpcCode.CANCELLED, 'the call was cancelled'));
-    const take = (chunk: Buffer) => {
-      received.bytes += chunk.length;
-      buffered.bytes += chunk.length;
-      chunks.push(chunk);
-      if (expected < 0 && received.bytes >= FRAME_HEADER_BYTES) {
-        if (chunks.length > 1) chunks = [Buffer.concat(chunks)];
-        const head = chunks[0]!;
-        expected = head.readUInt32BE(1) + FRAME_HEADER_BYTES;
-        if (head[0]! > 1) return settle(new GrpcError(GrpcCode.INTERNAL, `a message has the unknown flag ${head[0]}`));
-        if (expected - FRAME_HEADER_BYTES > maxMessageSize) {
-          return settle(tooLarge(`announces ${expected - FRAME_HEADER_BYTES} bytes, above`, maxMessageSize));
-        }
-      }
-      if (expected >= 0 && received.bytes > expected) {
-        return settle(new GrpcError(GrpcCode.INTERNAL, 'a unary call has more than one message'));
-      }
-      if (buffered.bytes > buffered.limit) {
-        settle(new GrpcError(GrpcCode.UNAVAILABLE, 'too many calls are being worked on at once; try again later'));
-      }
-    };
-    const end = () => {
-      if (received.bytes === expected) settle(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
-      else settle(new GrpcError(GrpcCode.INTERNAL, 'the call ended before its message was complete'));
-    };
-    stream.on('data', take).on('end', end).on('close', lost);
-  });
 }

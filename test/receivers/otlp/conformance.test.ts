@@ -1,6 +1,6 @@
 /**
  * The conformance checklist of the OTLP receiver, each assertion by its number, over every transport that it concerns.
- * 53 to 62 are about exporters (test/exporters/otlp_http, otlp_grpc); 63 is about the queue on disk (test/e2e).
+ * 53 to 62 are about exporters (test/exporters/otlp_http, otlp_grpc); so is 63, the queue on disk (otlp_http, E63).
  * Where the OTLP specification and the Collector differ, the specification is what is asserted.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
