@@ -2,6 +2,7 @@
 import type { ReceiverDefinition } from '../pipeline/component.ts';
 import { dynamoReceiver } from './dynamo/index.ts';
 import { engineReceiver } from './engine/index.ts';
+import { hooksReceiver } from './hooks/index.ts';
 import { host } from './host/index.ts';
 import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
@@ -25,6 +26,7 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   tgiReceiver,
   prometheusReceiver,
   otlpReceiver,
+  hooksReceiver,
   host,
   recording,
 ];

@@ -45,6 +45,7 @@ import {
   sample,
 } from './kit/conformance.ts';
 import { type Sink, sink, type TestContext, testContext } from './kit/harness.ts';
+import { hookFrame } from './kit/hook-frame.ts';
 
 type Options = Record<string, unknown>;
 
@@ -73,6 +74,15 @@ const SENDERS: Readonly<Record<string, { options: Options; send: (log: TestConte
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords: [record] }] }] }),
       });
+      await response.arrayBuffer();
+      return response.status;
+    },
+  },
+  hooks: {
+    options: { socket: { enabled: false }, http: { endpoint: '127.0.0.1:0' } },
+    async send(log) {
+      const url = log.records.find((r) => r.fields['url'])?.fields['url'];
+      const response = await fetch(`${url}/v1/hooks`, { method: 'POST', body: hookFrame({ collectives: 3 }) });
       await response.arrayBuffer();
       return response.status;
     },
