@@ -205,9 +205,3 @@ export function readEnvelope(r: Reader, end: number): Envelope {
   }
   return { head, schemaUrl, parts };
 }
-
-/** All bytes that make the resource or scope of an envelope, unambiguously. */
-export const envelopeKey = (envelope: Envelope) => (): string => {
-  const { head, schemaUrl } = envelope;
-  return `${schemaUrl.length}|${schemaUrl}${head ? bytesOf(head).toString('latin1') : ''}`;
-};

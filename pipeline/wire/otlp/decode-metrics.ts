@@ -2,18 +2,9 @@
 import { type Metric, type MetricType, NO_ATTRIBUTES, type Point } from '../../model.ts';
 import type { Reader } from '../protobuf/reader.ts';
 import { newAttributes } from './attributes.ts';
-import {
-  bytesOf,
-  envelopeKey,
-  type Range,
-  range,
-  readEnvelope,
-  readKeyValue,
-  readResource,
-  readScope,
-} from './decode-common.ts';
+import { bytesOf, type Range, range, readEnvelope, readKeyValue, readResource, readScope } from './decode-common.ts';
 import { readExponential, readHistogram, readNumber, readSummary } from './decode-points.ts';
-import type { InternedResource, InternedScope, Interner } from './interner.ts';
+import { type InternedResource, type InternedScope, type Interner, keyOf, metricKey } from './interner.ts';
 import type { Rejections } from './rejections.ts';
 
 const TYPES: Readonly<Record<number, MetricType>> = {
@@ -35,12 +26,12 @@ export function readMetrics(r: Reader, interner: Interner, rejections: Rejection
     }
     const stop = r.enter(end);
     const envelope = readEnvelope(r, stop);
-    const owner = interner.resource(envelopeKey(envelope), () => readResource(envelope.head, envelope.schemaUrl));
+    const owner = interner.resource(keyOf(envelope), () => readResource(envelope.head, envelope.schemaUrl));
     const { parts } = envelope;
     for (let i = 0; i < parts.length; i += 2) {
       r.at = parts[i]!;
       const inner = readEnvelope(r, parts[i + 1]!);
-      const scope = interner.scope(owner, envelopeKey(inner), () => readScope(inner.head, inner.schemaUrl));
+      const scope = interner.scope(owner, keyOf(inner), () => readScope(inner.head, inner.schemaUrl));
       for (let j = 0; j < inner.parts.length; j += 2) {
         r.at = inner.parts[j]!;
         readMetric(r, inner.parts[j + 1]!, { interner, owner, scope, rejections, points });
@@ -124,22 +115,15 @@ function readData(data: Range, type: MetricType, about: Description, target: Tar
     else r.skip(tag, end);
   }
   const { name, description, unit } = about;
-  const metadata = about.metadata?.map((part) => bytesOf(part).toString('latin1')) ?? [];
-  // The lengths in front make sure that no two descriptions can give one key.
-  const lengths = [name.length, unit.length, description.length, ...metadata.map((text) => text.length)].join();
-  const key = `${lengths}|${type}${temporality}${monotonic}|${name}${unit}${description}${metadata.join('')}`;
+  const described = { name, description, unit, type, temporality, monotonic };
+  const key = metricKey(described, about.metadata?.map(bytesOf) ?? []);
   const metric = target.interner.metric(
     target.owner,
     target.scope,
     key,
     type,
     (): Metric => ({
-      name,
-      description,
-      unit,
-      type,
-      temporality,
-      monotonic,
+      ...described,
       metadata: about.metadata ? readMetadata(about.metadata) : NO_ATTRIBUTES,
     }),
   );

@@ -11,17 +11,8 @@ import {
 } from '../../model.ts';
 import type { Reader } from '../protobuf/reader.ts';
 import { type MutableAttributes, newAttributes } from './attributes.ts';
-import {
-  envelopeKey,
-  type Range,
-  range,
-  readAny,
-  readEnvelope,
-  readKeyValue,
-  readResource,
-  readScope,
-} from './decode-common.ts';
-import type { Interner } from './interner.ts';
+import { type Range, range, readAny, readEnvelope, readKeyValue, readResource, readScope } from './decode-common.ts';
+import { type Interner, keyOf } from './interner.ts';
 
 function readItems<T>(
   r: Reader,
@@ -38,12 +29,12 @@ function readItems<T>(
     }
     const stop = r.enter(end);
     const envelope = readEnvelope(r, stop);
-    const owner = interner.resource(envelopeKey(envelope), () => readResource(envelope.head, envelope.schemaUrl));
+    const owner = interner.resource(keyOf(envelope), () => readResource(envelope.head, envelope.schemaUrl));
     const { parts } = envelope;
     for (let i = 0; i < parts.length; i += 2) {
       r.at = parts[i]!;
       const inner = readEnvelope(r, parts[i + 1]!);
-      const { scope } = interner.scope(owner, envelopeKey(inner), () => readScope(inner.head, inner.schemaUrl));
+      const { scope } = interner.scope(owner, keyOf(inner), () => readScope(inner.head, inner.schemaUrl));
       for (let j = 0; j < inner.parts.length; j += 2) {
         r.at = inner.parts[j]!;
         items.push(read(r, inner.parts[j + 1]!, owner.resource, scope));

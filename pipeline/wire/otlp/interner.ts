@@ -13,7 +13,7 @@ import {
   type Series,
 } from '../../model.ts';
 import { Reader } from '../protobuf/reader.ts';
-import { readAttributes } from './decode-common.ts';
+import { bytesOf, type Envelope, readAttributes } from './decode-common.ts';
 import { ATTRIBUTE_TAGS, encodeAside, writeAttributes } from './encode-common.ts';
 
 export interface InternedResource {
@@ -239,6 +239,28 @@ export function createInterner(limits: InternerLimits = {}, remember = true): In
     size: () => entries,
   };
 }
+
+/** All bytes that make a resource or scope, with its schema URL, unambiguously. */
+export const envelopeKey = (schemaUrl: string, message: Uint8Array): string =>
+  `${schemaUrl.length}|${schemaUrl}${latin1(message)}`;
+
+/** Likewise of an envelope in protobuf; worked out when it is asked for. */
+export const keyOf =
+  ({ head, schemaUrl }: Envelope) =>
+  (): string =>
+    envelopeKey(schemaUrl, head ? bytesOf(head) : NO_BYTES);
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** All that makes a metric, unambiguously; its metadata as the bytes of KeyValue messages. */
+export function metricKey(metric: Omit<Metric, 'metadata'>, metadata: readonly Uint8Array[]): string {
+  const { name, description, unit, type, temporality, monotonic } = metric;
+  // The lengths in front make sure that no two descriptions can give one key.
+  const lengths = [name.length, unit.length, description.length, ...metadata.map((part) => part.length)].join();
+  return `${lengths}|${type}${temporality}${monotonic}|${name}${unit}${description}${metadata.map(latin1).join('')}`;
+}
+
+const latin1 = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
 
 const NO_BOUNDS = new Float64Array(0);
 

@@ -14,8 +14,16 @@ import {
   type Signal,
   type Span,
 } from '../../model.ts';
+import { attributesOf } from './attributes.ts';
 import { encodeAside, resourceEnvelope, scopeEnvelope, writeAttributes } from './encode-common.ts';
-import type { InternedMetric, InternedResource, InternedScope, Interner } from './interner.ts';
+import {
+  envelopeKey,
+  type InternedMetric,
+  type InternedResource,
+  type InternedScope,
+  type Interner,
+  metricKey,
+} from './interner.ts';
 import { OtlpJsonError, parseJson } from './json-text.ts';
 import {
   booleanAt,
@@ -87,9 +95,15 @@ export function readJsonRequest(
   return out as Batch['items'];
 }
 
-/** What one sender's envelope is recognised by: its text would not do, JSON has several ways to say one thing. */
-const keyOf = (schemaUrl: string, head: Uint8Array) => () =>
-  `${schemaUrl.length}|${schemaUrl}${Buffer.from(head).toString('latin1')}`;
+/** A message without the tag and the length in front of it. */
+function contentOf(field: Uint8Array): Uint8Array {
+  let start = 1;
+  while (field[start]! >= 0x80) start++;
+  return field.subarray(start + 1);
+}
+
+/** As protobuf says it, so that a sender is recognised in either encoding, however its JSON is written. */
+const keyOf = (schemaUrl: string, head: Uint8Array) => () => envelopeKey(schemaUrl, contentOf(head));
 
 function readResource(envelope: JsonObject): Resource {
   const raw = objectAt(envelope, 'resource') ?? {};
@@ -156,9 +170,10 @@ function readMetric(raw: JsonObject, target: Target): void {
       monotonic: type === 'sum' && booleanAt(data, 'isMonotonic'),
       metadata: readJsonAttributes(raw, 'metadata'),
     };
-    const { metadata, ...rest } = metric;
-    const metadataBytes = Buffer.from(encodeAside((w) => writeAttributes(w, metadata, 0x62)));
-    const identity = `${JSON.stringify(Object.values(rest))}${metadataBytes.toString('latin1')}`;
+    const metadata = Object.entries(metric.metadata).map(([name, value]) =>
+      contentOf(encodeAside((w) => writeAttributes(w, attributesOf({ [name]: value }), 0x62))),
+    );
+    const identity = metricKey(metric, metadata);
     const interned = target.interner.metric(target.owner, target.scope, identity, type, () => metric);
     path.push(key);
     eachAt(data, 'dataPoints', (point) => {
