@@ -92,9 +92,10 @@ export const engineFaults: readonly FaultKind[] = [
     doses: [0.1, 0.3, 0.6],
     shapes: ['step', 'ramp'],
     prepare: (s) => ({ ...s, load: { ...s.load, structured: Math.max(0.35, s.load.structured) } }),
-    apply(_w, v, dose) {
+    apply(w, v, dose) {
+      w.load.newSchemas = dose > 0 ? 1 : 0.15;
       for (const r of v.replicas) {
-        r.knobs.grammarS = dose > 0 ? 0.12 + 4 * dose : 0.12;
+        r.knobs.grammarS = dose > 0 ? 0.12 + 6 * dose : 0.12;
         r.knobs.grammarMask = dose * 0.00025;
       }
     },

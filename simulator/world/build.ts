@@ -437,7 +437,7 @@ export function buildWorld(spec: Spec): World {
       structured: 0,
       saltShare: 0,
       longShare: 0,
-      burst: 0,
+      newSchemas: 0.15,
       adapters: 0,
     },
     totals: { arrived: 0, completed: 0, aborted: 0, failed: 0, retried: 0, timedOut: 0, inSystem: 0 },

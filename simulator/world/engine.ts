@@ -58,12 +58,14 @@ export function enqueue(w: World, s: Sched, r: Request): void {
     else {
       seen.set(r.schema, w.now);
       if (seen.size > 64) seen.delete(seen.keys().next().value as number);
-      const queue = compiling.get(rep) ?? 0;
-      const start = Math.max(w.now, queue);
-      compiling.set(rep, start + cost);
+      const workers = compilers(rep);
+      let free = 0;
+      for (let i = 1; i < workers.length; i++) if (workers[i]! < workers[free]!) free = i;
+      const start = Math.max(w.now, workers[free]!);
+      workers[free] = start + cost;
       r.blockedBy = BLOCKED.grammar;
       r.blockedUntil = start + cost;
-      observe(s.counters.grammarTime, cost);
+      observe(s.counters.grammarTime, r.blockedUntil - w.now);
       w.queue.at(r.blockedUntil, () => kick(w, rep));
     }
   }
@@ -72,7 +74,16 @@ export function enqueue(w: World, s: Sched, r: Request): void {
 }
 
 const schemas = new WeakMap<Replica, Map<number, number>>();
-const compiling = new WeakMap<Replica, number>();
+/** When each thread of the grammar compiler is free. */
+const compilerThreads = new WeakMap<Replica, Float64Array>();
+function compilers(rep: Replica): Float64Array {
+  let threads = compilerThreads.get(rep);
+  if (!threads) {
+    threads = new Float64Array(4);
+    compilerThreads.set(rep, threads);
+  }
+  return threads;
+}
 function schemasOf(rep: Replica): Map<number, number> {
   let seen = schemas.get(rep);
   if (!seen) {

@@ -53,8 +53,8 @@ export function tickNode(w: World, node: Node, dt: number): void {
     rep.hostSlow = (1 / squeeze) ** 1.3 * (1 + node.cpuWait) * memory * (1 / (1 - f.steal)) * (1 + f.ioPressure * 0.4);
     // A throttled cgroup stands still for the rest of its 100 ms period.
     const stall = 1 - squeeze;
-    rep.hostPause = Math.min(0.5, stall * 0.25 + node.cpuWait * 0.08 + f.steal * 0.2);
-    rep.hostPauseS = Math.max(0.1 * stall * 0.5, node.cpuWait > 0.02 || f.steal > 0.02 ? 0.012 : 0);
+    rep.hostPause = Math.min(0.5, stall * 0.25 + node.cpuWait * 0.16 + f.steal * 0.5);
+    rep.hostPauseS = Math.max(0.1 * stall * 0.5, node.cpuWait > 0.02 || f.steal > 0.02 ? 0.014 + f.steal * 0.03 : 0);
     // One API process has one core's worth of Python.
     const capacity = (w.spec.deploy.apiServers * 0.95) / rep.hostSlow;
     const demand = rep.api.demandS / dt;

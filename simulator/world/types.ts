@@ -596,7 +596,7 @@ export interface World {
     structured: number;
     saltShare: number;
     longShare: number;
-    burst: number;
+    newSchemas: number;
     adapters: number;
   };
   readonly totals: {

@@ -224,7 +224,7 @@ export function workload(w: World): Workload {
       }
     }
     const structured = content.next() < w.load.structured;
-    const schema = content.chance(0.85) ? content.int(12) : 100 + number;
+    const schema = content.chance(w.load.newSchemas) ? 100 + number : content.int(12);
     return {
       id: number,
       traceId: '',
