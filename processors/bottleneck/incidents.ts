@@ -219,7 +219,9 @@ export function createIncidents(
       ranking.candidates.map((c) => {
         const share = Math.exp(c.score - top) / total;
         const certain = 0.4 + 0.6 * c.finding.confidence;
-        const cap = c.finding.detector.class === 'symptom' ? 0.6 : 1;
+        // A symptom at the head means that its cause was not seen.
+        const { detector } = c.finding;
+        const cap = detector.class !== 'symptom' ? 1 : detector.canBeRoot ? 0.75 : 0.3;
         return [c, Math.min(cap, share * certain)];
       }),
     );

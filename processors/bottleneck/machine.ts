@@ -62,6 +62,9 @@ export interface Machine {
   readonly refused: number;
 }
 
+/** How far before its first true evaluation a finding can have begun. */
+const ONSET_BACK_MS = 120_000;
+
 const CAP: Record<Grade, number> = { A: 0.97, B: 0.85, C: 0.6 };
 
 /** The confidence of a verdict, from its margin, what else speaks for and against it, and its quality; capped by grade. */
@@ -92,9 +95,15 @@ export function createMachine(
     a.state = 'firing';
     a.firingAt = now;
     const o = a.verdict?.onset?.();
-    // A window reports late: its first true evaluation is the latest the onset can be, its own samples date it better.
-    if (o && o.by <= now) a.onset = { after: Math.min(o.after, a.firstTrue), by: Math.min(o.by, a.firstTrue) };
-    else a.onset = { after: a.lastFalse > Number.NEGATIVE_INFINITY ? a.lastFalse : a.firstTrue, by: a.firstTrue };
+    // A window reports late: its first true evaluation is the latest the onset can be, its own samples date it better. But a
+    // value that hovers about its threshold for long must not date the finding to where the hovering began.
+    const earliest = a.firstTrue - ONSET_BACK_MS;
+    if (o && o.by <= now && o.by >= earliest) {
+      a.onset = { after: Math.min(Math.max(o.after, earliest), a.firstTrue), by: Math.min(o.by, a.firstTrue) };
+    } else {
+      const known = a.lastFalse > Number.NEGATIVE_INFINITY ? Math.max(a.lastFalse - 45_000, earliest) : earliest;
+      a.onset = { after: Math.min(known, a.firstTrue), by: a.firstTrue };
+    }
   }
 
   function close(a: Active, now: number): void {

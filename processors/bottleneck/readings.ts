@@ -242,17 +242,17 @@ export function clockLoss(view: AnyView, windowMs: number, domain: 'core' | 'mem
 }
 
 /**
- * Whether the clock stands still under load: locked clocks do, a power limit lets them follow the work. Undefined where it
- * cannot be told.
+ * Whether the core clock stands still under load, over its newest five samples: locked clocks do, a power limit lets them
+ * follow the work. Undefined where it cannot be told.
  */
-export function clockStandsStill(view: AnyView, windowMs: number): boolean | undefined {
+export function clockStandsStill(view: AnyView): boolean | undefined {
   const names = view.values('hw.gpu.clock', 'clock');
   const name = CORE_CLOCKS.find((n) => n !== '' && names.includes(n));
   const reading = name ? view.gauge('hw.gpu.clock', { clock: name }) : view.gauge('hw.gpu.clock');
-  const high = reading?.quantile(windowMs, 0.9)?.value;
-  const low = reading?.quantile(windowMs, 0.1)?.value;
-  if (high === undefined || low === undefined || high <= 0) return undefined;
-  return (high - low) / high <= 0.006;
+  const newest = reading?.samples(120_000).v.slice(-5);
+  if (!newest || newest.length < 5) return undefined;
+  const high = Math.max(...newest);
+  return high > 0 ? (high - Math.min(...newest)) / high <= 0.006 : undefined;
 }
 
 export const MHz = (hertz: number): string => `${Math.round(hertz / 1e6).toLocaleString('en-US')} MHz`;

@@ -70,7 +70,7 @@ export default defineDetector({
     const brake = throttled(view, BRAKE, view.wf)?.share;
     const told = view.has('hw.gpu.throttle');
     const temperature = view.gauge('hw.temperature')?.mean(view.wf);
-    const still = domain === 'core' ? clockStandsStill(view, view.wf * 2) : undefined;
+    const still = domain === 'core' ? clockStandsStill(view) : undefined;
     const reasons = [
       ...(thermal ? [view.atMost('hw.gpu.throttle', thermal, p.thermal_share)] : []),
       // The memory clock does not follow the power limit: a power reason says nothing about it.

@@ -143,7 +143,7 @@ export default defineDetector({
     if (view.has('hw.gpu.throttle') || !watts) return view.clear();
     const share = againstMates(view, (v) => v.gauge('hw.power')?.mean(view.wf)?.value);
     if (share === undefined) return view.hold();
-    const still = clockStandsStill(view, view.wf * 2);
+    const still = clockStandsStill(view);
     const temperature = view.gauge('hw.temperature')?.mean(view.wf);
     return view.judge({
       all: [lost, view.atMost('hw.power', share, p.power_ratio, 'power / its group'), ...under],

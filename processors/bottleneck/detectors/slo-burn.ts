@@ -14,20 +14,12 @@ export default defineDetector({
   scope: 'service',
   pace: 'slow',
   meaning: 'Users of a service wait too long, or get nothing.',
-  rule: 'with objectives: bad share (exact buckets) / budget ≥ burn in the short and the long window; without: mean latency ≥ factor × baseline ∧ z ≥ z; or nothing is produced while requests run; or failed / all ≥ errors',
-  signals: [
-    ...Object.values(LATENCIES).flat(),
-    'inference.requests.running',
-    'inference.requests.waiting',
-    'inference.requests.finished',
-    'inference.requests.failed',
-    'inference.tokens.generated',
-  ],
+  rule: 'with objectives: bad share (exact buckets) / budget ≥ burn in the short and the long window; without: mean latency ≥ factor × baseline ∧ z ≥ z; or failed / all ≥ errors',
+  signals: [...Object.values(LATENCIES).flat(), 'inference.requests.finished', 'inference.requests.failed'],
   needs: [
     { grade: 'B', signals: ['gen_ai.server.time_to_first_token'] },
     { grade: 'B', signals: ['inference.inter_token.latency'] },
     { grade: 'B', signals: ['gen_ai.server.request.duration'] },
-    { grade: 'C', signals: ['inference.requests.running', 'inference.tokens.generated'] },
   ],
   enable: 'Scrape the engine’s (or the frontend’s) latency histograms; set `slo` for burn rates.',
   params: {
@@ -99,17 +91,6 @@ export default defineDetector({
       }
     }
     const replicas = view.pooled('replica');
-    const running = replicas.gauge('inference.requests.running')?.last();
-    const produced = replicas.counter('inference.tokens.generated')?.increase(30_000);
-    if (running && produced && running.value >= 1) {
-      saw = true;
-      conditions.push({
-        kind: 'availability',
-        condition: view.atMost('inference.tokens.generated', produced, 0, 'tokens in the window'),
-        words: `nothing is produced while ${Math.round(running.value)} requests run`,
-        severity: 'critical',
-      });
-    }
     const failed = replicas.counter('inference.requests.failed')?.increase(view.ws);
     const done = replicas.counter('inference.requests.finished')?.increase(view.ws);
     if (failed && done && failed.value + done.value >= 20) {
