@@ -5,12 +5,14 @@ import { describeError } from '../pipeline/errors.ts';
 import { type BadLine, readRecordings } from '../pipeline/kit/recording-files.ts';
 import { type Report, reportBuilder } from '../pipeline/kit/report.ts';
 import { reportText } from '../pipeline/kit/report-console.ts';
+import { reportHtml } from '../pipeline/kit/report-html.ts';
+import { createHistory } from '../pipeline/kit/report-series.ts';
 import { type ArgSpec, CONFIG_FLAGS, parseCommandLine } from './args.ts';
 import { type Command, type CommandIo, UsageError } from './command.ts';
 import { ReplayRefused, replay } from './diagnose/replay.ts';
 
 const SEVERITIES = ['info', 'warning', 'critical'] as const;
-const FORMATS = ['console', 'json'] as const;
+const FORMATS = ['console', 'json', 'html'] as const;
 
 const SPEC = {
   usage: 'diagnose RECORDING…',
@@ -19,7 +21,11 @@ pipeline as the daemon's, as fast as the CPU allows, and says what was wrong, si
 config; with one, the processors of its pipeline are used. A line that cannot be read is named and skipped.`,
   flags: {
     ...CONFIG_FLAGS,
-    format: { value: 'FORMAT', choices: FORMATS, description: 'console (default) or json (enginelight.report/v1).' },
+    format: {
+      value: 'FORMAT',
+      choices: FORMATS,
+      description: 'console (default), json (enginelight.report/v1) or html (one file, nothing else needed).',
+    },
     output: { value: 'FILE', short: 'o', description: 'Where the report goes; standard output otherwise.' },
     'fail-on': {
       value: 'SEVERITY',
@@ -30,6 +36,7 @@ config; with one, the processors of its pipeline are used. A line that cannot be
   positional: 'RECORDING…',
   examples: [
     'enginelight diagnose incident.jsonl.gz',
+    'enginelight diagnose incident.jsonl.gz --format html --output incident.html',
     'enginelight diagnose router.jsonl engines.jsonl --format json --output report.json',
   ],
 } as const satisfies ArgSpec;
@@ -44,6 +51,7 @@ export const diagnose: Command = async (args, io) => {
   const bad: BadLine[] = [];
   let skipped = 0;
   const builder = reportBuilder();
+  const history = flags.format === 'html' ? createHistory({ full: 'grow' }) : undefined;
   let report: Report;
   try {
     const lines = readRecordings(files, (line) => {
@@ -59,7 +67,10 @@ export const diagnose: Command = async (args, io) => {
         env: io.env,
         cwd,
         writeLog: (line) => io.err(`${line}\n`),
-        tap: (batch) => builder.add(batch),
+        tap(batch) {
+          builder.add(batch);
+          history?.add(batch);
+        },
       },
       bad,
     );
@@ -88,7 +99,9 @@ export const diagnose: Command = async (args, io) => {
   const text =
     flags.format === 'json'
       ? `${JSON.stringify(report, undefined, 2)}\n`
-      : reportText(report, consoleOptions(io, flags.output));
+      : flags.format === 'html'
+        ? reportHtml(report, { version: io.version, ...(history && { history }) })
+        : reportText(report, consoleOptions(io, flags.output));
   if (flags.output === undefined) io.out(text);
   else {
     try {
