@@ -179,7 +179,9 @@ export function createMachine(
           if (a.doses.length > 64) a.doses.shift();
         }
         if (truth) {
-          a.confidence = Math.max(a.state === 'firing' ? a.confidence * 0.98 : 0, confidenceOf(outcome));
+          // Follows the evidence, without jumping with every evaluation.
+          const fresh = confidenceOf(outcome);
+          a.confidence = a.state === 'firing' ? a.confidence + 0.3 * (fresh - a.confidence) : fresh;
           a.grade = outcome.grade;
           a.lastTrue = now;
         } else if (a.state === 'firing' && outcome.floor >= options.clearRatio) a.lastTrue = now;

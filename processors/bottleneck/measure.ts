@@ -297,7 +297,7 @@ export function readCounter(
     for (const { ring } of channels) {
       // The sample just before the window closes it, unless there is a gap.
       let i = firstFrom(ring, from);
-      if (i > 0 && from - timeAt(ring, i - 1) <= ring.step * 1.5) i--;
+      if (i > 0 && (i === ring.size || timeAt(ring, i) > from) && from - timeAt(ring, i - 1) <= ring.step * 1.5) i--;
       const count = ring.size - i;
       if (count < 2) continue;
       if (ring.resetAt < timeAt(ring, i)) total += lastValue(ring) - valueAt(ring, i);
@@ -387,7 +387,9 @@ export function readHistogram(
     for (const { histogram } of channels) {
       if (!histogram || histogram.size < 2) continue;
       let i = firstRowFrom(histogram, from);
-      if (i > 0 && from - rowTime(histogram, i - 1) <= histogram.step * 1.5) i--;
+      if (i > 0 && (i === histogram.size || rowTime(histogram, i) > from)) {
+        if (from - rowTime(histogram, i - 1) <= histogram.step * 1.5) i--;
+      }
       if (histogram.size - i < 2) continue;
       const width = histogram.width;
       if (!counts) {
