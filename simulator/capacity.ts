@@ -27,7 +27,16 @@ export function knee(spec: Spec): number {
         : `agg-${d.model.replace('-like', '')}`;
   const measured = SUSTAINED[shape]?.[spec.cluster.sku]?.[spec.load.mix] ?? 0.6;
   // SGLang runs prefill batches alone, and client retries and schemas cost a little.
-  return analyticKnee(spec) * measured * (d.engine === 'sglang' ? 0.92 : 1) * (spec.load.structured > 0 ? 0.95 : 1);
+  const l = spec.load;
+  // What the measured knee did not have: bursts of tens of seconds, a router that does not look, retries, schemas.
+  let margin = l.process === 'trace' ? 0.72 : l.process === 'gamma' && l.cv > 1.4 ? 0.93 : 1;
+  if (d.router === 'round-robin' || d.router === 'random') margin *= 0.9;
+  if (l.mix === 'agentic') margin *= 0.8;
+  if (l.clientRetry.max > 0) margin *= 0.93;
+  if (l.structured > 0) margin *= 0.95;
+  // SGLang runs prefill batches alone; with many tokens from many ranks that costs most.
+  if (d.engine === 'sglang') margin *= d.dp > 1 ? 0.62 : 0.9;
+  return analyticKnee(spec) * measured * margin;
 }
 
 /** The same from rates alone, without what batching and bursts cost. */

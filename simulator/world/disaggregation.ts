@@ -46,6 +46,10 @@ export function startSplit(w: World, request: Request, prefill: Replica, decode:
   request.leg = leg;
   request.prefillReplica = prefill;
   request.decodeReplica = decode;
+  request.onAbort = () => {
+    // The proxy hangs up on the prefill side too, unless that is what is broken.
+    if (prefill.knobs.cacheLeak === 0 && leg.state !== REQUEST.held) abort(w, leg);
+  };
   leg.onEnd = (_leg, outcome) => {
     if (outcome === 'ok' || request.state === REQUEST.aborted) return;
     prefill.scheds[0]!.bootstrap.delete(leg);

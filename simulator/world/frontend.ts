@@ -28,7 +28,7 @@ export function router(w: World, r: Random): Router {
   const { spec, frontend: f } = w;
   const views = new Map<Replica, View>();
   let refreshed = Number.NEGATIVE_INFINITY;
-  let turn = 0;
+  const turns = new Map<readonly Replica[], number>();
   /** Which replica last got a prefix; bounded, first seen forgotten first. */
   const index = new Map<number, Replica>();
 
@@ -86,8 +86,11 @@ export function router(w: World, r: Random): Router {
     switch (policy) {
       case 'random':
         return r.pick(ready);
-      case 'round-robin':
-        return ready[turn++ % ready.length]!;
+      case 'round-robin': {
+        const turn = turns.get(pool) ?? 0;
+        turns.set(pool, turn + 1);
+        return ready[turn % ready.length]!;
+      }
       case 'least-loaded': {
         let best = ready[0]!;
         let least = Number.POSITIVE_INFINITY;
@@ -237,6 +240,7 @@ export function router(w: World, r: Random): Router {
       w.queue.at(w.now + timeout, () => {
         if (request.state === REQUEST.done || request.state === REQUEST.aborted) return;
         w.totals.timedOut++;
+        request.onAbort?.();
         if (request.sched) abort(w, request);
         else {
           request.state = REQUEST.aborted;

@@ -282,6 +282,8 @@ export interface Request {
   /** Nothing to be scheduled before this time: grammar, adapter or remote KV. */
   blockedBy: number;
   blockedUntil: number;
+  /** The client has gone before the end. */
+  onAbort: (() => void) | null;
   onFirst: ((request: Request, at: number) => void) | null;
   onEnd: ((request: Request, outcome: 'ok' | 'abort' | 'error') => void) | null;
 }

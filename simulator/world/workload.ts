@@ -275,6 +275,7 @@ export function workload(w: World): Workload {
       heldSince: 0,
       blockedBy: 0,
       blockedUntil: 0,
+      onAbort: null,
       onFirst: null,
       onEnd: null,
     };
@@ -345,6 +346,7 @@ export function again(r: Request, arrival: number): Request {
     heldSince: 0,
     blockedBy: 0,
     blockedUntil: 0,
+    onAbort: null,
     onFirst: null,
     onEnd: null,
   };
