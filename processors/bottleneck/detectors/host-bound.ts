@@ -1,5 +1,6 @@
 import { t } from '../../../config/schema.ts';
 import { defineDetector } from '../detector.ts';
+import type { Bounded, Step } from '../events.ts';
 import { busy, percent } from '../readings.ts';
 
 export default defineDetector({
@@ -39,6 +40,12 @@ export default defineDetector({
       maximum: 1,
     }),
     factor: t.number({ description: 'The same, over its usual.', default: 1.4, minimum: 1 }),
+    unknown: t.number({
+      description: 'The gap share that is too much where nothing usual is known.',
+      default: 0.5,
+      minimum: 0,
+      maximum: 1,
+    }),
     activity: t.number({
       description: 'GPU activity below which it may be waiting, where steps are not told.',
       default: 0.8,
@@ -70,19 +77,7 @@ export default defineDetector({
   evaluate(view) {
     const p = view.params;
     const running = view.gauge('inference.requests.running')?.min(view.wf);
-    const steps = view.events.steps(view.entity)?.since(view.now - 90_000, (s) => s.end) ?? [];
-    // One rank’s steps: all ranks tell the same schedule.
-    const rank = steps[0]?.rank;
-    const own = steps.filter((s) => s.rank === rank && s.gpuMs !== undefined);
-    let wall = 0;
-    let gpu = 0;
-    for (let i = 1; i < own.length; i++) {
-      const period = own[i]!.start - own[i - 1]!.start;
-      // Steps come in sampled bursts; a long distance is a pause of the sampling (or of the load).
-      if (period <= 0 || period > 5 * Math.max(20, own[i - 1]!.end - own[i - 1]!.start)) continue;
-      wall += period;
-      gpu += Math.min(period, own[i - 1]!.gpuMs!);
-    }
+    const gaps = gapShare(view.events.steps(view.entity), view.now);
     const throttled = throttledShare(view);
     const nodes = view.related('node');
     const container = view.counter('container.psi.time', { resource: 'cpu', kind: 'some' })?.rate(view.wf);
@@ -92,25 +87,37 @@ export default defineDetector({
         ? view.on(nodes[0]!).counter('system.psi.time', { resource: 'cpu', kind: 'some' })?.rate(view.wf)
         : undefined);
     const core = view.counter('process.cpu.time')?.rate(view.wf);
+    const usualCore = core ? view.baseline('cores', core.value) : undefined;
     const cpu = [
       view.atLeast('container.cpu.throttled.periods', throttled, p.throttled, 'share of periods throttled'),
       view.atLeast(container ? 'container.psi.time' : 'system.psi.time', pressure, p.pressure),
-      view.atLeast('process.cpu.time', core, p.core, 'cores used by the engine process'),
+      // A busy process is normal; one that needs more than it used to, up to a whole core, is not.
+      view.atLeast(
+        'process.cpu.time',
+        core,
+        usualCore ? Math.max(p.core, usualCore.median * 1.25) : Number.POSITIVE_INFINITY,
+        'cores used by the engine process',
+      ),
     ];
-    if (wall > 0 && own.length >= 20) {
-      const gap = 1 - gpu / wall;
+    if (gaps) {
+      const gap = gaps.share;
+      // Some gap is normal (synchronous scheduling, small models): what counts is more than usual, or more than the peers.
       const base = view.baseline('hostgap', gap);
-      const threshold = Math.max(p.gap, base ? base.median * p.factor : 0);
+      const peer = view.peer('hostgap', (v) => gapShare(v.events.steps(v.entity), v.now)?.share);
+      const usual = base?.median ?? peer?.median;
+      // What the container is denied explains a smaller rise.
+      const factor = throttled !== undefined && throttled >= p.throttled ? 1 + (p.factor - 1) / 2 : p.factor;
+      const threshold = usual === undefined ? p.unknown : Math.max(p.gap, usual * factor);
       return view.judge({
         all: [
-          view.atLeast('hook.engine_step', gap, threshold, `share of ${own.length} step periods without GPU work`),
+          view.atLeast('hook.engine_step', gap, threshold, `share of ${gaps.steps} step periods without GPU work`),
           ...(running ? [view.atLeast('inference.requests.running', running, 1)] : []),
         ],
         support: cpu,
-        grade: 'A',
+        grade: usual === undefined ? 'C' : 'A',
         tags: throttled !== undefined && throttled >= p.throttled ? ['quota'] : [],
         intensity: gap,
-        summary: `Replica ${view.entity.id}: the GPU waits for the host ${percent(gap)} of the time between steps${base ? ` (usually ${percent(base.median)})` : ''}${throttled !== undefined && throttled >= p.throttled ? `; its container is throttled in ${percent(throttled)} of CPU periods` : ''}.`,
+        summary: `Replica ${view.entity.id}: the GPU waits for the host ${percent(gap)} of the time between steps${usual !== undefined ? ` (usually ${percent(usual)})` : ''}${throttled !== undefined && throttled >= p.throttled ? `; its container is throttled in ${percent(throttled)} of CPU periods` : ''}.`,
       });
     }
     const gpus = view.related('gpu').filter((g) => view.topology.related(g, 'replica').length === 1);
@@ -144,6 +151,24 @@ export default defineDetector({
     });
   },
 });
+
+/** Share of the time between steps in which the GPU has nothing to do; undefined below twenty steps in 90 s. */
+function gapShare(list: Bounded<Step> | undefined, now: number): { share: number; steps: number } | undefined {
+  const steps = list?.since(now - 90_000, (s) => s.end) ?? [];
+  // One rank’s steps: all ranks tell the same schedule.
+  const rank = steps[0]?.rank;
+  const own = steps.filter((s) => s.rank === rank && s.gpuMs !== undefined);
+  let wall = 0;
+  let gpu = 0;
+  for (let i = 1; i < own.length; i++) {
+    const period = own[i]!.start - own[i - 1]!.start;
+    // Steps come in sampled bursts; a long distance is a pause of the sampling (or of the load).
+    if (period <= 0 || period > 5 * Math.max(20, own[i - 1]!.end - own[i - 1]!.start)) continue;
+    wall += period;
+    gpu += Math.min(period, own[i - 1]!.gpuMs!);
+  }
+  return wall > 0 && own.length >= 20 ? { share: 1 - gpu / wall, steps: own.length } : undefined;
+}
 
 /** Share of CPU periods (or of time) in which the replica’s container was throttled. */
 function throttledShare(view: {

@@ -3,12 +3,20 @@ import type { AnyDetector } from '../detector.ts';
 import admissionLimited from './admission-limited.ts';
 import clockAnomaly from './clock-anomaly.ts';
 import collectiveStall from './collective-stall.ts';
+import crashLoop from './crash-loop.ts';
+import eccDegradation from './ecc-degradation.ts';
 import engineStall from './engine-stall.ts';
 import gpuHwFault from './gpu-hw-fault.ts';
+import gpuOomRisk from './gpu-oom-risk.ts';
 import hostBound from './host-bound.ts';
 import kvSaturation from './kv-saturation.ts';
 import kvTransferBound from './kv-transfer-bound.ts';
+import kvTransferFailure from './kv-transfer-failure.ts';
+import nicDegradation from './nic-degradation.ts';
+import noisyNeighbourHost from './noisy-neighbour-host.ts';
+import nvlinkDegradation from './nvlink-degradation.ts';
 import offeredLoadSurge from './offered-load-surge.ts';
+import pcieDegradation from './pcie-degradation.ts';
 import powerThrottle from './power-throttle.ts';
 import preemptionThrash from './preemption-thrash.ts';
 import prefillBound from './prefill-bound.ts';
@@ -25,6 +33,7 @@ import tpStraggler from './tp-straggler.ts';
 export const detectors: readonly AnyDetector[] = [
   kvSaturation,
   preemptionThrash,
+  gpuOomRisk,
   queueSaturation,
   admissionLimited,
   offeredLoadSurge,
@@ -34,6 +43,7 @@ export const detectors: readonly AnyDetector[] = [
   tpStraggler,
   collectiveStall,
   kvTransferBound,
+  kvTransferFailure,
   routerImbalance,
   replicaOutlier,
   replicaUnavailable,
@@ -41,7 +51,13 @@ export const detectors: readonly AnyDetector[] = [
   powerThrottle,
   clockAnomaly,
   gpuHwFault,
+  eccDegradation,
+  pcieDegradation,
+  nvlinkDegradation,
+  nicDegradation,
+  noisyNeighbourHost,
   engineStall,
+  crashLoop,
   sloBurn,
   telemetryUntrustworthy,
 ];
