@@ -122,6 +122,8 @@ class Sender:
         self.pid = os.getpid()
         self.last_post = core.now()
         self.lost_told = {}
+        self.waiting = 0
+        self.last_round = self.round_before = core.now()
         atexit.register(self.finish)
 
     def forget(self):
@@ -136,8 +138,16 @@ class Sender:
             except Exception as error:
                 core.quiet(error)
                 self.backoff = min(LONGEST_BACKOFF_S, max(0.5, self.backoff * 2))
-            if stop.wait(self.interval + self.backoff) or os.getpid() != self.pid:
+            if stop.wait(self.pause()) or os.getpid() != self.pid:
                 return
+
+    def pause(self):
+        """Seconds until the next round: as the daemon says, or sooner if more than half of the buffer would be full by then."""
+        if self.backoff or not self.waiting:
+            return self.interval + self.backoff
+        since = max(1e-3, (self.last_round - self.round_before) / 1e9)
+        fill = 0.5 * self.hub.collective.cap / self.waiting * since
+        return max(0.05, min(self.interval, fill))
 
     def finish(self):
         """At the end of the process: what is there is sent, if that takes no time."""
@@ -163,6 +173,8 @@ class Sender:
         # The list swapped out last time: by now no thread is in the middle of an append to it.
         batch = {"collective": self.previous}
         self.previous = hub.collective.swap() if hub.collective.rows else []
+        self.waiting = len(self.previous)
+        self.last_round, self.round_before = core.now(), self.last_round
         with hub.lock:
             for name in core.WIDTH:
                 if name != "collective":
