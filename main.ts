@@ -30,6 +30,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Print the resolved config with its defaults, secrets redacted',
     load: async () => (await import('./commands/print-config.ts')).printConfig,
   },
+  demo: {
+    summary: 'Watch a simulated cluster break: no GPU, no network, no config',
+    load: async () => (await import('./commands/demo.ts')).demo,
+  },
   score: {
     summary: 'Say how often the verdicts are right, on simulated or labelled cases',
     load: async () => (await import('./commands/score.ts')).score,

@@ -13,6 +13,7 @@ import random
 import statistics
 import sys
 import time
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "hooks", "python"))
@@ -37,22 +38,16 @@ def cpu_ns():
 
 
 def spin(ns):
-    """Work between two collectives, on the processor and under the interpreter's lock, as an engine's own code is."""
-    loops = range(max(1, ns // 25))
-    while True:
-        begin = now()
-        for _ in loops:
-            pass
-        took = now() - begin
-        if abs(took - ns) < ns * 0.05:
-            break
-        loops = range(max(1, int(len(loops) * ns / took)))
-
-    def work():
-        for _ in loops:
-            pass
-
-    return work
+    """Work between two collectives: in C and without the interpreter's lock, as an engine's kernels are. (A loop in Python is
+    no good measure: how fast it allocates its numbers depends on what happens to be in the allocator's pools.)"""
+    data = b"x" * 65536
+    for _ in range(200):
+        zlib.crc32(data)
+    begin = now()
+    for _ in range(200):
+        zlib.crc32(data)
+    data = b"x" * int(65536 * ns / ((now() - begin) / 200))
+    return lambda: zlib.crc32(data)
 
 
 def paired(plain, hooked, options, agree):
@@ -188,7 +183,7 @@ def run_mpi(options):
 
 
 def run_call(_options):
-    """The wrapper around nothing, with a real tensor if torch is there: what one call costs at 100 %, sampled out, and off."""
+    """The wrapper around nothing, with a real tensor if torch is there: what one call costs at 100 %, sampled 1 of 8, and off."""
     core = activated()
     from enginelight_hooks import torch_hooks
 
@@ -235,13 +230,6 @@ def run_call(_options):
             costs.append((time.thread_time_ns() - cpu - base) / 1000)
         costs.sort()
         print("call, %s: %.0f ns (quarter to three quarters %.0f to %.0f)" % (name, costs[100], costs[50], costs[150]))
-    from array import array
-
-    rows = [123456789012345 + i for i in range(5 * 256)]
-    cpu = time.thread_time_ns()
-    for _ in range(400):
-        array("q", rows[:]).tobytes()
-    print("sending: %.0f ns an event" % ((time.thread_time_ns() - cpu) / 400 / 256))
 
 
 if __name__ == "__main__":

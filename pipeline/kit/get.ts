@@ -253,7 +253,11 @@ export function getter(options: GetterOptions): Getter {
   return {
     get(request) {
       const result = last.then(() => getNow(request));
-      last = result.catch(() => {});
+      // Not the answer itself: a body that waits for the next request would stay in memory until then.
+      last = result.then(
+        () => {},
+        () => {},
+      );
       return result;
     },
     stream: (request, read) =>

@@ -59,7 +59,7 @@ class Devices:
             if bound > anchor.host:
                 anchor.host = bound
             first = int(anchor.host + started)
-            core.hub.collective.extend((first, first + int(lasted), group.codes[op], seq, size))
+            core.hub.collective.put(first, first + int(lasted), group.codes[op], seq, size)
             self.give(begin)
             self.give(end)
 
@@ -112,7 +112,7 @@ def call(group, op, seq, tensor, original, args, kwargs, returns=False):
             if stream is None:
                 host_code = core.code_of(group, op, "host")
                 if result is None or returns:
-                    core.hub.collective.extend((started, core.now(), host_code, seq, size))
+                    core.hub.collective.put(started, core.now(), host_code, seq, size)
         else:
             entry = (begin, end, host, group, op, seq, size, anchor)
             if result is None or returns:

@@ -49,7 +49,12 @@ def {name}(self, *args, **kwargs):
         r = original(self, *args, **kwargs)
     finally:
         s.out = q
-    kind.extend((t, now(), s.codes[{op}], q, size(args) if {sized} else -1))
+    e = now()
+    b, take = kind.slot
+    try:
+        pack(b, take(), t, e, s.codes[{op}], q, {size})
+    except Exception:
+        kind.lost += 1
     return r
 """
 
@@ -73,22 +78,25 @@ def {name}(self, buf, {peer}, *args, **kwargs):
         r = original(self, buf, {peer}, *args, **kwargs)
     finally:
         s.out = q
-    kind.extend((t, now(), s.codes[{op}], q, size((buf,)) if {sized} else -1))
+    e = now()
+    b, take = kind.slot
+    try:
+        pack(b, take(), t, e, s.codes[{op}], q, {size})
+    except Exception:
+        kind.lost += 1
     return r
 """
 
 
-def size(args):
-    """Bytes of the first buffer that is one; -1 if none tells."""
-    for arg in args[:2]:
-        if isinstance(arg, (list, tuple)) and arg:
-            arg = arg[0]
-        n = getattr(arg, "nbytes", None)
-        if isinstance(n, int):
-            return n
-        if isinstance(arg, (bytes, bytearray)):
-            return len(arg)
-    return -1
+def size(buffer):
+    """Bytes of a buffer as MPI takes them: an array, bytes, or a list that begins with one; -1 if that does not tell."""
+    try:
+        return buffer.nbytes
+    except AttributeError:
+        pass
+    if isinstance(buffer, (list, tuple)) and buffer:
+        return getattr(buffer[0], "nbytes", -1)
+    return len(buffer) if isinstance(buffer, (bytes, bytearray)) else -1
 
 
 def peer_of(group, op, peer):
@@ -118,13 +126,16 @@ def patch(module):
     for name, op in METHODS.items():
         original = getattr(base, name, None)
         if original is not None:
-            source = COLLECTIVE.format(name=name, op=core.OPS.index(op), sized=name[0].isupper() and name != "Barrier")
+            # What is pickled, and what may be in place, has its size in the second argument or nowhere.
+            sized = "size(args[0] if args[0].__class__ is not int else args[1])"
+            text = sized if name[0].isupper() and name != "Barrier" else "-1"
+            source = COLLECTIVE.format(name=name, op=core.OPS.index(op), size=text)
             body[name] = compiled(source, name, dict(scope, original=original))
     for name, (op, peer) in PEERS.items():
         original = getattr(base, name, None)
         # The receiving side may leave everything out: it is written by hand below.
         if original is not None and op == "send":
-            source = PEER.format(name=name, op=core.OPS.index(op), peer=peer, sized=name[0].isupper())
+            source = PEER.format(name=name, op=core.OPS.index(op), peer=peer, size="size(buf)" if name[0].isupper() else "-1")
             body[name] = compiled(source, name, dict(scope, original=original))
     if hasattr(base, "Recv"):
         body["Recv"] = receiver(base.Recv, resolve)
@@ -163,7 +174,7 @@ def receiver(original, resolve):
         finally:
             s.out = q
         if t:
-            core.hub.collective.extend((t, core.now(), s.codes[op], q, size((buf,))))
+            core.hub.collective.put(t, core.now(), s.codes[op], q, size(buf))
         return result
 
     return Recv

@@ -11,8 +11,7 @@ from array import array
 
 from . import __version__, core, device, whoami
 
-CHUNK_EVENTS = 256
-FRAME_EVENTS = 32768
+CHUNK_EVENTS = 64
 TIMEOUT_S = 2.0
 LONGEST_BACKOFF_S = 10.0
 TELL_AGAIN_NS = 10_000_000_000
@@ -117,13 +116,11 @@ class Sender:
         self.heard = 0
         self.version = None
         self.backoff = 0.0
-        self.previous = []
+        self.previous = (b"", 0)
         self.who = whoami.Who()
         self.pid = os.getpid()
         self.last_post = core.now()
         self.lost_told = {}
-        self.waiting = 0
-        self.last_round = self.round_before = core.now()
         atexit.register(self.finish)
 
     def forget(self):
@@ -138,16 +135,8 @@ class Sender:
             except Exception as error:
                 core.quiet(error)
                 self.backoff = min(LONGEST_BACKOFF_S, max(0.5, self.backoff * 2))
-            if stop.wait(self.pause()) or os.getpid() != self.pid:
+            if stop.wait(self.interval + self.backoff) or os.getpid() != self.pid:
                 return
-
-    def pause(self):
-        """Seconds until the next round: as the daemon says, or sooner if more than half of the buffer would be full by then."""
-        if self.backoff or not self.waiting:
-            return self.interval + self.backoff
-        since = max(1e-3, (self.last_round - self.round_before) / 1e9)
-        fill = 0.5 * self.hub.collective.cap / self.waiting * since
-        return max(0.05, min(self.interval, fill))
 
     def finish(self):
         """At the end of the process: what is there is sent, if that takes no time."""
@@ -170,18 +159,13 @@ class Sender:
         """One round: collects, sends, obeys. A round that is not answered costs what it carried."""
         hub = self.hub
         self.tell_open()
-        # The list swapped out last time: by now no thread is in the middle of an append to it.
-        batch = {"collective": self.previous}
-        self.previous = hub.collective.swap() if hub.collective.rows else []
-        self.waiting = len(self.previous)
-        self.last_round, self.round_before = core.now(), self.last_round
+        # The buffer swapped out last time: by now no thread is in the middle of a row of it.
+        operations, self.previous = self.previous, hub.collective.swap()
         with hub.lock:
-            for name in core.WIDTH:
-                if name != "collective":
-                    batch[name] = hub.kinds[name].swap()
+            batch = {name: hub.kinds[name].swap() for name in core.WIDTH}
             strings, hub.strings, hub.string_index = hub.strings, [], {}
         spans, hub.spans = hub.spans, []
-        body, counts = self.frame(batch, spans, strings)
+        body, counts = self.frame(operations, batch, spans, strings)
         size = sum(map(len, body))
         try:
             status, answer = self.connection.post("/v1/hooks", body, size)
@@ -194,16 +178,19 @@ class Sender:
             self.backoff = min(LONGEST_BACKOFF_S, max(0.5, self.backoff * 2))
             core.quiet(error)
 
-    def frame(self, batch, spans, strings):
+    def frame(self, operations, batch, spans, strings):
         hub = self.hub
         blocks, rows, counts = [], [], {}
-        left = FRAME_EVENTS
+        buffer, length = operations
+        if length:
+            counts["collective"] = length // core.ROW.size
+            blocks.append({"kind": "collective", "count": counts["collective"]})
+            rows.append(memoryview(buffer)[:length])
         for name, values in batch.items():
             width = core.WIDTH[name]
-            count = min(len(values) // width, left)
+            count = len(values) // width
             if count == 0:
                 continue
-            left -= count
             blocks.append({"kind": name, "count": count})
             counts[name] = count
             step = CHUNK_EVENTS * width
@@ -347,4 +334,4 @@ class Sender:
             state.told = now
             number = core.code_of(state, op, "device" if state.device else "host", True)
             if number >= 0:
-                kind.extend((start, now, number, seq, size))
+                kind.put(start, now, number, seq, size)

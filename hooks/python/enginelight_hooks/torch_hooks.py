@@ -73,7 +73,11 @@ def {name}({signature}):
     except Exception:
         n = -1
     if r is None:
-        kind.extend((t, e, s.codes[{op}], q, n))
+        b, take = kind.slot
+        try:
+            pack(b, take(), t, e, s.codes[{op}], q, n)
+        except Exception:
+            kind.lost += 1
     else:
         later(s, {op}, q, t, n, r)
     return r
@@ -107,7 +111,11 @@ def {name}({signature}):
     except Exception:
         n = -1
     if r is None or {returns}:
-        kind.extend((t, e, s.codes[{op}], q, n))
+        b, take = kind.slot
+        try:
+            pack(b, take(), t, e, s.codes[{op}], q, n)
+        except Exception:
+            kind.lost += 1
     else:
         later(s, {op}, q, t, n, r)
     return r
@@ -359,7 +367,7 @@ def later(group, op, seq, start, size, work):
 
         def done(_):
             pending.pop(key, None)
-            kind.extend((start, core.now(), number, seq, size))
+            kind.put(start, core.now(), number, seq, size)
 
         pending[key] = (start, group, op, seq, size)
         try:
