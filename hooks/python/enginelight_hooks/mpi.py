@@ -27,7 +27,7 @@ METHODS = {
     "Barrier": "barrier",
     "barrier": "barrier",
 }
-PEERS = {"Send": ("send", "dest"), "send": ("send", "dest"), "Recv": ("recv", "source"), "recv": ("recv", "source")}
+PEERS = {"Send": ("send", "dest"), "send": ("send", "dest"), "Ssend": ("send", "dest"), "ssend": ("send", "dest")}
 MAKERS = ("Dup", "Dup_with_info", "Clone", "Split", "Split_type", "Create", "Create_group", "Create_cart")
 
 COLLECTIVE = """
@@ -127,18 +127,19 @@ def patch(module):
         original = getattr(base, name, None)
         if original is not None:
             # What is pickled, and what may be in place, has its size in the second argument or nowhere.
-            sized = "size(args[0] if args[0].__class__ is not int else args[1])"
+            sized = "size(args[1] if isinstance(args[0], int) else args[0])"
             text = sized if name[0].isupper() and name != "Barrier" else "-1"
             source = COLLECTIVE.format(name=name, op=core.OPS.index(op), size=text)
             body[name] = compiled(source, name, dict(scope, original=original))
     for name, (op, peer) in PEERS.items():
         original = getattr(base, name, None)
-        # The receiving side may leave everything out: it is written by hand below.
-        if original is not None and op == "send":
+        if original is not None:
             source = PEER.format(name=name, op=core.OPS.index(op), peer=peer, size="size(buf)" if name[0].isupper() else "-1")
             body[name] = compiled(source, name, dict(scope, original=original))
-    if hasattr(base, "Recv"):
-        body["Recv"] = receiver(base.Recv, resolve)
+    # The receiving side may leave everything out, so it is not generated.
+    for name in ("Recv", "recv"):
+        if hasattr(base, name):
+            body[name] = receiver(getattr(base, name), name, resolve)
     for name in MAKERS:
         original = getattr(base, name, None)
         if original is not None:
@@ -155,10 +156,10 @@ def compiled(source, name, scope):
     return scope[name]
 
 
-def receiver(original, resolve):
+def receiver(original, name, resolve):
     op = core.OPS.index("recv")
 
-    def Recv(self, buf, source=None, *args, **kwargs):
+    def receive(self, buf=None, source=None, *args, **kwargs):
         if source is None:
             return original(self, buf, *args, **kwargs)
         if source < 0:
@@ -177,7 +178,9 @@ def receiver(original, resolve):
             core.hub.collective.put(t, core.now(), s.codes[op], q, size(buf))
         return result
 
-    return Recv
+    receive.__name__ = name
+    receive.__doc__ = original.__doc__
+    return receive
 
 
 def maker(original, name, known, module, wrapped):
