@@ -2,6 +2,7 @@
 import type { ProcessorDefinition } from '../pipeline/component.ts';
 import { attributes } from './attributes/index.ts';
 import { bottleneck } from './bottleneck/index.ts';
+import { correlation } from './correlation/index.ts';
 import { filter } from './filter/index.ts';
 import { memoryLimiter } from './memory_limiter/index.ts';
 import { normalize } from './normalize/index.ts';
@@ -11,6 +12,7 @@ import { resource } from './resource/index.ts';
 export const processors: readonly ProcessorDefinition<any>[] = [
   memoryLimiter,
   normalize,
+  correlation,
   bottleneck,
   resource,
   attributes,

@@ -35,7 +35,7 @@ export function knee(spec: Spec): number {
   if (l.clientRetry.max > 0) margin *= 0.93;
   if (l.structured > 0) margin *= 0.95;
   // SGLang runs prefill batches alone; with many tokens from many ranks that costs most.
-  if (d.engine === 'sglang') margin *= d.dp > 1 ? 0.62 : 0.9;
+  if (d.engine === 'sglang') margin *= d.dp > 1 ? 0.62 : 0.85;
   return analyticKnee(spec) * measured * margin;
 }
 

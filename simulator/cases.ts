@@ -254,7 +254,13 @@ export function caseSpecs(selection: CaseSelection): CaseSpec[] {
     const first = r.pick(kinds);
     if (seed % 2 === 0) {
       const second = r.pick(
-        kinds.filter((k) => k.kind !== first.kind && neededTopology(k.kind) === undefined && !DOMINANT.has(k.kind)),
+        kinds.filter(
+          (k) =>
+            k.kind !== first.kind &&
+            neededTopology(k.kind) === undefined &&
+            !DOMINANT.has(k.kind) &&
+            k.kind !== 'offload-slow',
+        ),
       );
       const one = DOMINANT.has(first.kind) ? kinds[0]! : first;
       plans.push({

@@ -32,7 +32,7 @@ export const SUSTAINED: Readonly<Record<string, Row>> = {
   },
   pp: {
     'H100-like': { chat: 1.05, rag: 0.91, code: 0.78, agentic: 0.84, 'chat+rag': 0.84, 'chat+code': 0.68 },
-    'A100-like': { chat: 0.84, rag: 0.91, code: 0.73, agentic: 1.12, 'chat+rag': 0.84, 'chat+code': 0.78 },
+    'A100-like': { chat: 0.6, rag: 0.91, code: 0.73, agentic: 1.12, 'chat+rag': 0.84, 'chat+code': 0.78 },
   },
   moe: {
     'H100-like': { chat: 1.5, rag: 0.84, code: 0.68, agentic: 0.33, 'chat+rag': 0.73, 'chat+code': 0.59 },

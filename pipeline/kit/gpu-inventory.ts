@@ -1,5 +1,13 @@
 /** Which GPUs there are, where they sit, and who is on them, as one log record that is sent again when it changes. */
-import { type AnyValue, KeyValues, type LogRecord, NO_ATTRIBUTES, nanosFromMs, type Resource, type Scope } from '../model.ts';
+import {
+  type AnyValue,
+  KeyValues,
+  type LogRecord,
+  NO_ATTRIBUTES,
+  nanosFromMs,
+  type Resource,
+  type Scope,
+} from '../model.ts';
 import type { GpuIdentity, GpuReading, ProcessOwner } from './gpu-signals.ts';
 import type { Tree } from './tree.ts';
 
@@ -71,7 +79,9 @@ export function createGpuInventory(
     },
     changed(timeMs) {
       const body = [...entries.values()].map((entry) => new KeyValues(describe(entry)));
-      const attributes = Object.fromEntries(Object.entries(more()).filter((e): e is [string, string] => e[1] !== undefined));
+      const attributes = Object.fromEntries(
+        Object.entries(more()).filter((e): e is [string, string] => e[1] !== undefined),
+      );
       const text = JSON.stringify([body, attributes]);
       if (text === last || body.length === 0) return undefined;
       last = text;

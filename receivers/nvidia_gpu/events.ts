@@ -56,7 +56,8 @@ export function watchXids(library: Library, stop: Int32Array, waitMs: number, sa
     }
     if (typeof opened === 'string') {
       library.call('nvmlShutdown');
-      return say({ unavailable: opened });
+      say({ unavailable: opened });
+      return;
     }
     let code: number = Return.OK;
     while (Atomics.load(stop, 0) === 0 && (code === Return.OK || code === Return.TIMEOUT)) {
@@ -68,7 +69,10 @@ export function watchXids(library: Library, stop: Int32Array, waitMs: number, sa
     library.call('nvmlEventSetFree', opened.set);
     library.call('nvmlShutdown');
     if (Atomics.load(stop, 0) !== 0) return;
-    if (code === Return.FUNCTION_NOT_FOUND) return say({ unavailable: wordsOf(code) });
+    if (code === Return.FUNCTION_NOT_FOUND) {
+      say({ unavailable: wordsOf(code) });
+      return;
+    }
     say({ broken: wordsOf(code) });
     pause();
   }

@@ -209,11 +209,11 @@ export const demandFaults: readonly FaultKind[] = [
     victims: ['service'],
     doses: [0.6],
     shapes: ['step'],
-    prepare: (s) => ({ ...s, load: { ...s.load, clientRetry: { timeoutS: 15, max: 3 } } }),
+    prepare: (s) => ({ ...s, load: { ...s.load, mix: 'chat', clientRetry: { timeoutS: 30, max: 3 } } }),
     apply() {},
     strike(w, _v, dose) {
-      w.load.scale = 1 + 4 * dose;
-      w.queue.at(w.now + 60, () => {
+      w.load.scale = 1 + 5 * dose;
+      w.queue.at(w.now + 90, () => {
         w.load.scale = 1;
       });
     },
