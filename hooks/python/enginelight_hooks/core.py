@@ -220,6 +220,8 @@ def roll(group, seq):
     """At the beginning of a block of operations: whether this one is recorded. The rest of the block asks nobody."""
     kind = hub.collective
     group.stop = (seq | (BLOCK - 1)) + 1
+    if hub.thread is None:
+        start()  # in a forked child
     group.on = kind.enabled and not (seq >> BLOCK_BITS) & (kind.period * kind.local - 1)
 
 
@@ -339,3 +341,12 @@ def code_of(group, op, clock, is_open=False):
         with hub.lock:
             number = _extra_codes[key] = code(group.index, OPS[op], clock, group.key, is_open)
     return number
+
+
+def remark(message):
+    """One line for whoever looks."""
+    try:
+        if os.environ.get("ENGINELIGHT_HOOKS_DEBUG"):
+            sys.stderr.write("enginelight_hooks: %s\n" % message)
+    except Exception:
+        pass

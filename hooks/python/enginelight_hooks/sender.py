@@ -176,7 +176,8 @@ class Sender:
             if core.now() - self.heard > self.silence_ns:
                 self.switch_off()
             self.backoff = min(LONGEST_BACKOFF_S, max(0.5, self.backoff * 2))
-            core.quiet(error)
+            # Nothing out of the ordinary: no daemon is there yet, or any more.
+            core.remark("no daemon answers at %s: %s" % (address(), error))
 
     def frame(self, operations, batch, spans, strings):
         hub = self.hub
@@ -288,7 +289,10 @@ class Sender:
                 period *= 2
             kind.budget = int(wanted.get("bytes_per_second", 0))
             if (enabled, period) != (kind.enabled, kind.period):
+                begins = enabled and not kind.enabled
                 kind.enabled, kind.period = enabled, period
+                if begins and name == "collective":
+                    kind.fresh()
                 changed = True
         if changed:
             core.reconsider()

@@ -51,6 +51,14 @@ class Daemon:
             threading.Thread(target=self.serve, args=(client,), daemon=True).start()
 
     def serve(self, client):
+        try:
+            self.answer(client)
+        except OSError:
+            pass  # it was killed
+        finally:
+            client.close()
+
+    def answer(self, client):
         received = b""
         while True:
             while b"\r\n\r\n" not in received:
