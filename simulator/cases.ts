@@ -5,7 +5,7 @@
 import { knee } from './capacity.ts';
 import { baseSpec, type Dialect, dialectsFor, drawEntity, neededTopology, type Topology } from './deployments.ts';
 import { FAULTS, faultKind } from './faults/index.ts';
-import { random } from './random.ts';
+import { type Random, random } from './random.ts';
 import { type Injection, injection, makeSpec, type Shape, type Spec, type SpecOverrides } from './spec.ts';
 
 export type Tier = 'train' | 'dev';
@@ -75,6 +75,40 @@ const CONTROL_EVENT: Partial<Record<Control, readonly string[]>> = {
   'slow-chip': ['slow-chip'],
 };
 
+/** Compressed bytes of one engine page and of one GPU on its exporter's page, measured. */
+const PAGE_BYTES: Readonly<Record<Dialect, number>> = {
+  'vllm-0.10': 2400,
+  'vllm-0.20': 4000,
+  'sglang-0.5': 3100,
+  'dynamo-1.1': 3800,
+};
+const GPU_BYTES = 470;
+const SPAN_BYTES = 25;
+const PACES = [5, 10, 15, 20, 30] as const;
+
+/** Scrape intervals and hook bursts, as fast as a case of 20 minutes stays around 5 MiB; sometimes slower. */
+function paces(base: SpecOverrides, dialect: Dialect, durationS: number, r: Random): Partial<Spec['observe']> {
+  const d = base.deploy as Spec['deploy'];
+  const c = base.cluster as Spec['cluster'];
+  const engines = d.pd ? d.pd.prefill + d.pd.decode : d.replicas;
+  const ranks = d.tp * (d.pp ?? 1) * (d.dp ?? 1);
+  const minutes20 = Math.min(1, durationS / 1200);
+  const pick = (bytesPerRound: number, budget: number) => {
+    const fits = PACES.filter((s) => ((1200 * minutes20) / s) * bytesPerRound <= budget * minutes20 * 1048576);
+    const fastest = fits[0] ?? 30;
+    return r.chance(0.75) ? fastest : (fits[1] ?? fastest);
+  };
+  const engineScrapeS = pick(engines * PAGE_BYTES[dialect], 2);
+  const ops = ranks > 1 ? 64 : 0;
+  return {
+    engineScrapeS,
+    routerScrapeS: engineScrapeS,
+    gpuScrapeS: pick(c.nodes * c.gpusPerNode * GPU_BYTES, 1.4),
+    hooksOps: 64,
+    hooksEveryS: Math.max(10, pick(engines * (ops * Math.min(ranks, 8) + 12) * SPAN_BYTES, 1.3)),
+  };
+}
+
 /** The case of a seed; whatever the options leave open is drawn from it. */
 export function generateCase(seed: number, options: CaseOptions = {}): CaseSpec {
   // Not every drawn deployment can have every fault; the first one that can is taken.
@@ -110,7 +144,6 @@ function drawCase(seed: number, options: CaseOptions, attempt: number): CaseSpec
     topology === 'parallel'
       ? r.pick(['chat', 'chat+rag'] as const)
       : r.pick(['chat', 'chat+rag', 'chat+rag', 'rag', 'chat+code', 'agentic'] as const);
-  const scrape = r.pick([5, 10, 10, 15] as const);
   let spec = makeSpec({
     ...base,
     ...options.over,
@@ -135,10 +168,8 @@ function drawCase(seed: number, options: CaseOptions, attempt: number): CaseSpec
       ...options.over?.load,
     } as Spec['load'],
     observe: {
-      engineScrapeS: scrape,
-      gpuScrapeS: r.pick([5, 10, 15]),
+      ...paces(base, dialect, durationS, r),
       nodeScrapeS: r.pick([15, 30]),
-      routerScrapeS: scrape,
       gpuExporter: r.chance(0.75) ? 'full' : 'default',
       clockOffsetMsSd: r.pick([0.05, 0.4, 3]),
       ...options.over?.observe,

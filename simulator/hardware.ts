@@ -135,7 +135,7 @@ export interface Model {
 export const MODELS: Readonly<Record<string, Model>> = {
   '8b-like': {
     name: '8b-like',
-    servedName: 'llama-3.1-8b',
+    servedName: 'llama-8b',
     params: 8.03e9,
     activeParams: 8.03e9,
     layers: 32,
@@ -163,7 +163,7 @@ export const MODELS: Readonly<Record<string, Model>> = {
   },
   '70b-like': {
     name: '70b-like',
-    servedName: 'llama-3.3-70b',
+    servedName: 'llama-70b',
     params: 70.6e9,
     activeParams: 70.6e9,
     layers: 80,
@@ -177,7 +177,7 @@ export const MODELS: Readonly<Record<string, Model>> = {
   },
   'moe-like': {
     name: 'moe-like',
-    servedName: 'qwen3-235b',
+    servedName: 'qwen-235b',
     params: 235e9,
     activeParams: 22e9,
     layers: 94,

@@ -1,9 +1,10 @@
 /** One round: every due detector on every entity of its scope, and what could not be judged. */
 import type { Entity } from '../../pipeline/kit/topology.ts';
 import type { Insufficient } from '../../pipeline/kit/verdict.ts';
-import { type AnyDetector, type Outcome, scopesOf } from './detector.ts';
+import { type AnyDetector, scopesOf } from './detector.ts';
 import type { Sight } from './explain.ts';
 import type { Machine, Transition } from './machine.ts';
+import type { Outcome } from './outcome.ts';
 import { INSTANCE_KINDS, shapeOf } from './signals.ts';
 import { createView, type World } from './view.ts';
 

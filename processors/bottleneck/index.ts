@@ -128,7 +128,7 @@ export const bottleneck = defineProcessor({
       return `${n.service}|${n.pool}|${n.role}|${entity.attributes['model']}`;
     };
 
-    function paramsOf(detector: AnyDetector, entity: Entity): unknown {
+    function paramsOf(detector: Pick<AnyDetector, 'id' | 'params'>, entity: Entity): unknown {
       const base = (config.detectors as Record<string, object>)[detector.id] ?? {};
       const name = world.name(entity);
       const models = [entity, ...topology.related(entity, 'replica').map((r) => r.entity)].map(
@@ -245,7 +245,7 @@ export const bottleneck = defineProcessor({
     }
 
     function round(slow: boolean): void {
-      const began = performance.now();
+      const began = clock.monotonic();
       world.now = clock.now();
       world.memo.clear();
       if (slow) impacts.update();
@@ -264,7 +264,7 @@ export const bottleneck = defineProcessor({
         history.expire(world.now - 2 * 3_600_000);
         topology.expire(before, world.now);
       }
-      spent.add((performance.now() - began) / 1000);
+      spent.add((clock.monotonic() - began) / 1000);
     }
 
     function sayGaps(): void {

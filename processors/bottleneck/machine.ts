@@ -6,7 +6,8 @@
 import type { Onset } from '../../pipeline/kit/stats/change.ts';
 import type { Entity } from '../../pipeline/kit/topology.ts';
 import type { FindingState, Grade, Impact, Severity } from '../../pipeline/kit/verdict.ts';
-import type { AnyDetector, Outcome, Verdict } from './detector.ts';
+import type { AnyDetector } from './detector.ts';
+import type { Outcome, Verdict } from './outcome.ts';
 
 export interface MachineOptions {
   /** Share of the threshold below which a firing finding begins to clear. */

@@ -1,10 +1,10 @@
 /** What a detector sees of the world: one entity at one moment, its relatives, peers and past. */
+import type { TSchema } from '../../config/schema.ts';
 import { onset } from '../../pipeline/kit/stats/change.ts';
 import { relativeToOthers } from '../../pipeline/kit/stats/peers.ts';
 import type { Location } from '../../pipeline/kit/stats/robust.ts';
 import { cohortKey, type Entity, type EntityKind, type Topology, WEAK } from '../../pipeline/kit/topology.ts';
 import type { CounterEvidence, EntityName, Evidence, Grade, Remedy, Severity } from '../../pipeline/kit/verdict.ts';
-import type { AnyDetector, Condition, Outcome } from './detector.ts';
 import type { Events } from './events.ts';
 import { type History, judge, type PeerGates, type PeerMemory, type PeerVerdict, type Span } from './history.ts';
 import {
@@ -16,6 +16,7 @@ import {
   readGauge,
   readHistogram,
 } from './measure.ts';
+import type { Condition, Outcome } from './outcome.ts';
 import { shapeOf } from './signals.ts';
 import type { Channel, EntityState, Store } from './store.ts';
 
@@ -29,6 +30,12 @@ export interface Slo {
   readonly e2e?: number;
   /** Share of requests that must meet each of them. */
   readonly objective: number;
+}
+
+/** Whose eyes a view is for: parameters and memories are kept by detector. */
+export interface Judge {
+  readonly id: string;
+  readonly params: Readonly<Record<string, TSchema>>;
 }
 
 /** Everything that views look at; one per processor, `now` moves with every evaluation. */
@@ -45,7 +52,7 @@ export interface World {
   frozen(entity: Entity): readonly Span[];
   slo(service: string): Slo | undefined;
   name(entity: Entity): EntityName;
-  params(detector: AnyDetector, entity: Entity): unknown;
+  params(detector: Judge, entity: Entity): unknown;
 }
 
 export type Filter = Readonly<Record<string, string>>;
@@ -156,14 +163,14 @@ export function pickChannels(
   return channels;
 }
 
-export function createView<P>(world: World, detector: AnyDetector, entity: Entity, weakness = { used: 0 }): View<P> {
+export function createView<P>(world: World, detector: Judge, entity: Entity, weakness = { used: 0 }): View<P> {
   const { topology, store, history, now } = world;
   return viewOf<P>(world, detector, entity, [store.of(entity)], weakness, now, topology, history);
 }
 
 function viewOf<P>(
   world: World,
-  detector: AnyDetector,
+  detector: Judge,
   entity: Entity,
   states: readonly (EntityState | undefined)[],
   weakness: { used: number },

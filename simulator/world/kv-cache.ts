@@ -3,7 +3,11 @@
  * runs of blocks in a tree instead of single blocks: the counts are the same as with one hash per block, at a cost per
  * request that does not grow with its length.
  */
-import type { Segment } from './types.ts';
+/** One piece of a prompt that other prompts may share; `tokens` is a multiple of the block size. */
+export interface Segment {
+  readonly key: number;
+  readonly tokens: number;
+}
 
 export interface KvNode {
   readonly key: number;

@@ -4,7 +4,7 @@ import type { Model, Sku } from '../hardware.ts';
 import type { Random } from '../random.ts';
 import type { Spec } from '../spec.ts';
 import type { Histogram } from './histogram.ts';
-import type { KvCache, KvNode } from './kv-cache.ts';
+import type { KvCache, KvNode, Segment } from './kv-cache.ts';
 
 /** Bits of the clock-event reasons, as NVML numbers them. */
 export const REASON = {
@@ -216,12 +216,6 @@ export interface Rank {
 }
 
 export const REQUEST = { created: 0, waiting: 1, prefill: 2, decode: 3, held: 4, done: 5, aborted: 6 } as const;
-
-/** One piece of a prompt that other prompts may share; `tokens` is a multiple of the block size. */
-export interface Segment {
-  readonly key: number;
-  readonly tokens: number;
-}
 
 export interface Request {
   readonly id: number;

@@ -4,7 +4,8 @@
  */
 import { type Random, random, zipf } from '../random.ts';
 import type { LoadSpec, MixName } from '../spec.ts';
-import { REQUEST, type Request, type Segment, type World } from './types.ts';
+import type { Segment } from './kv-cache.ts';
+import { REQUEST, type Request, type World } from './types.ts';
 
 const ALIGN = 16;
 const align = (tokens: number) => Math.max(ALIGN, Math.round(tokens / ALIGN) * ALIGN);

@@ -1,8 +1,9 @@
 import { t } from '../../../config/schema.ts';
 import type { Entity } from '../../../pipeline/kit/topology.ts';
-import { type Condition, defineDetector } from '../detector.ts';
+import { defineDetector } from '../detector.ts';
 import { LATENCIES, LATENCY_KINDS, type LatencyKind } from '../impact.ts';
 import type { HistogramReading, Measure } from '../measure.ts';
+import type { Condition } from '../outcome.ts';
 import { derived, percent, seconds } from '../readings.ts';
 
 const WORDS: Record<LatencyKind, string> = { ttft: 'TTFT', itl: 'ITL', e2e: 'request time' };
