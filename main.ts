@@ -22,6 +22,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Say every mistake of a config at once, with its place',
     load: async () => (await import('./commands/validate.ts')).validate,
   },
+  hooks: {
+    summary: 'Show and change what the hooks inside engines send to a running daemon',
+    load: async () => (await import('./commands/hooks.ts')).hooks,
+  },
   components: {
     summary: 'List the receivers, processors, exporters and extensions',
     load: async () => (await import('./commands/components.ts')).components,
