@@ -37,7 +37,10 @@ export function linesFor(
 ): { own: Line[]; peers: Line[] } {
   const all = history.lines(signal);
   const is = matcher(entity, topology);
-  const own = all.filter((line) => is(line));
+  let own = all.filter((line) => is(line));
+  // A router repeats what its replicas say; beside them it is noise.
+  const workers = own.filter((line) => line.ids.role !== 'router' && line.ids.role !== 'frontend');
+  if (entity.kind === 'service' && workers.length > 0) own = workers;
   if (own.length === 0) return { own: [], peers: [] };
   const alike = new Set(own.map((line) => plain(line.attributes)));
   const onGpu = own[0]!.ids.gpu !== undefined;
@@ -183,10 +186,14 @@ export function chart(
       `<path class="med" d="${path(band.middle, x, y)}"/>`,
     );
   }
+  const taken: number[] = [];
   for (const rule of rules) {
     const at = y(rule.value).toFixed(1);
+    let text = Math.max(TOP + 8, Number(at) - 3);
+    for (const other of taken.sort((a, b) => b - a)) if (Math.abs(other - text) < 11) text = other - 11;
+    taken.push(text);
     parts.push(
-      `<line class="th" x1="${LEFT}" x2="${W - RIGHT}" y1="${at}" y2="${at}"/><text class="t e thl" x="${W - RIGHT - 2}" y="${(Number(at) - 3).toFixed(1)}">${esc(rule.label)} ${esc(quantity(rule.value, unit))}</text>`,
+      `<line class="th" x1="${LEFT}" x2="${W - RIGHT}" y1="${at}" y2="${at}"/><text class="t e thl" x="${W - RIGHT - 2}" y="${text.toFixed(1)}">${esc(rule.label)} ${esc(quantity(rule.value, unit))}</text>`,
     );
   }
   shown.forEach((d, i) => {
@@ -212,7 +219,7 @@ function nameOf(line: Line, shown: readonly Drawn[], entity: EntityName): string
     shown.some((d) => String(d.line.attributes[name]) !== String(value)),
   );
   const who = entity.kind === 'service' ? (line.ids.replica ?? entity.id) : entity.id;
-  return [who, ...differing.map(([, value]) => String(value))].join(' ');
+  return [who, ...differing.slice(0, 2).map(([, value]) => String(value))].join(' ');
 }
 
 /** How much the level changes where it began, in parts of the whole range. */
@@ -233,6 +240,10 @@ function changeAt(values: Float64Array, at: number): number {
   return Math.abs(a - b) / Math.max(Math.abs(a), Math.abs(b), 1e-12);
 }
 
+/** A share of time, a ratio to what is usual, a setting: not a value of the signal itself. */
+const isRelative = (e: Evidence): boolean =>
+  /share|fraction|ratio|lost|fitted|setting|usual|against|times|\bover\b| \/ |^(mean|q\d+|max) \//i.test(e.note ?? '');
+
 /** Thresholds in the unit of what is drawn; a share or a ratio of it has no place on the chart. */
 function thresholds(evidence: readonly Evidence[], values: Float64Array): { label: string; value: number }[] {
   const out: { label: string; value: number }[] = [];
@@ -242,7 +253,7 @@ function thresholds(evidence: readonly Evidence[], values: Float64Array): { labe
   const high = Math.max(...seen);
   const room = Math.max(high - low, Math.abs(high) * 0.05);
   for (const e of evidence) {
-    if (/share|fraction|ratio|lost|fitted|setting/i.test(e.note ?? '')) continue;
+    if (isRelative(e)) continue;
     if (e.value < low - room || e.value > high + room) continue;
     if (Math.abs(e.threshold) > Math.max(Math.abs(high) * 20, 1e-9)) continue;
     out.push({ label: e.comparison === '>=' ? 'at least' : 'at most', value: e.threshold });
@@ -335,7 +346,7 @@ export function query(line: Line): string {
 /** A value, its threshold and its baseline on one scale. */
 export function gauge(e: Evidence): string {
   const unit = unitOf(e);
-  const base = e.baseline;
+  const base = isRelative(e) ? undefined : e.baseline;
   const top =
     Math.max(Math.abs(e.value), Math.abs(e.threshold), base ? Math.abs(base.median) + base.scale : 0, 1e-12) * 1.12;
   const at = (v: number) => `${Math.min(100, Math.max(0, (Math.abs(v) / top) * 100)).toFixed(1)}%`;
@@ -347,7 +358,9 @@ export function gauge(e: Evidence): string {
     [
       e.note ?? '',
       e.window_s > 0 ? `over ${num(e.window_s)} s` : '',
-      base ? `usual ${quantity(base.median, unit)} ± ${quantity(base.scale, unit)} (n ${base.n})` : '',
+      e.baseline
+        ? `usual ${quantity(e.baseline.median, unit)} ± ${quantity(e.baseline.scale, unit)} (n ${e.baseline.n})`
+        : '',
       e.holds ? '' : 'does not hold now',
     ]
       .filter((w) => w !== '')

@@ -161,6 +161,19 @@ function remediesHtml(remedies: readonly Remedy[]): string {
   return `<h2>What to do</h2><ol class="do">${items.join('')}</ol>`;
 }
 
+/** The same advice for several things once, with every size that was computed. */
+function merged(remedies: readonly Remedy[]): Remedy[] {
+  const out = new Map<string, Remedy>();
+  for (const r of remedies) {
+    const key = [r.action, r.flag, r.engine].join('\n');
+    const known = out.get(key);
+    if (!known) out.set(key, r);
+    else if (r.size && known.size && !known.size.includes(r.size))
+      out.set(key, { ...known, size: `${known.size}; ${r.size}` });
+  }
+  return [...out.values()];
+}
+
 function evidenceHtml(incident: Incident, findings: readonly Finding[], span: ChartSpan, page: Page): string {
   const topics: { topic: ChartTopic; from: string; guilty: boolean }[] = [];
   const slo = SLO_SIGNAL[incident.impact.slo];
