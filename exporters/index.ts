@@ -7,6 +7,7 @@ import { otlpGrpcExporter } from './otlp_grpc/index.ts';
 import { otlpHttpExporter } from './otlp_http/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
 import { prometheusRemoteWriteExporter } from './prometheus_remote_write/index.ts';
+import { report } from './report/index.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: a registry holds definitions of every config type
 export const exporters: readonly ExporterDefinition<any>[] = [
@@ -15,6 +16,7 @@ export const exporters: readonly ExporterDefinition<any>[] = [
   prometheusExporter,
   prometheusRemoteWriteExporter,
   fileExporter,
+  report,
   debugExporter,
   consoleExporter,
 ];

@@ -115,6 +115,7 @@ function incidentHtml(incident: Incident, page: Page): string {
       ? `<p class="say">All that are affected share ${esc(incident.shared.attribute, 80)} = ${esc(incident.shared.value, 120)} (p ${num(incident.shared.p)}).</p>`
       : '',
     remediesHtml(incident.remedies),
+    topologyPart(incident, page),
     `<h2>Timeline</h2>${timeline(incident, rows, { fromMs, toMs }, page.history.changes())}`,
     evidenceHtml(
       incident,
@@ -122,7 +123,6 @@ function incidentHtml(incident: Incident, page: Page): string {
       span,
       page,
     ),
-    topologyPart(incident, page),
     rivalsHtml(incident, rootFinding, byId),
   ];
   return `<article class="${incident.severity}" id="${esc(incident.id, 100)}">${parts.filter((p) => p !== '').join('\n')}</article>`;
@@ -152,7 +152,7 @@ function facts(incident: Incident, beganMs: number): string {
 function remediesHtml(remedies: readonly Remedy[]): string {
   if (remedies.length === 0) return '';
   const row = (label: string, text: string | undefined) => (text ? `<dt>${label}</dt><dd>${esc(text, 400)}</dd>` : '');
-  const items = remedies
+  const items = merged(remedies)
     .slice(0, 10)
     .map(
       (r) =>

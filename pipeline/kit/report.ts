@@ -76,6 +76,10 @@ export interface ReportBuilder {
   /** Takes note of a batch; keeps the newest state of everything. */
   add(batch: Batch): void;
   build(options?: ReportOptions): Report;
+  /** Forgets what was over before a time (milliseconds), so that a daemon's report stays bounded and about now. */
+  forget(beforeMs: number): void;
+  /** The newest state of an incident. */
+  incident(id: string): Incident | undefined;
   /** The worst severity among incidents and firing findings; undefined when there is none. */
   worst(): Severity | undefined;
 }
@@ -192,6 +196,14 @@ export function reportBuilder(limits: ReportLimits = LIMITS): ReportBuilder {
         cost: options.cost ?? {},
       };
     },
+    forget(beforeMs) {
+      const over = (ended: string | null | undefined) => typeof ended === 'string' && Date.parse(ended) < beforeMs;
+      for (const [id, f] of findings) if (over(f.ended_at)) findings.delete(id);
+      for (const [id, i] of incidents) if (i.state === 'resolved' && over(i.impact.ended_at)) incidents.delete(id);
+      for (const [key, a] of alerts) if (over(a.ends_at)) alerts.delete(key);
+      topology.expire(beforeMs, beforeMs);
+    },
+    incident: (id) => incidents.get(id),
     worst() {
       let worst: Severity | undefined;
       const take = (s: Severity) => {
@@ -201,6 +213,22 @@ export function reportBuilder(limits: ReportLimits = LIMITS): ReportBuilder {
       for (const f of findings.values()) if (f.state !== 'pending' && !f.observed) take(f.severity);
       return worst;
     },
+  };
+}
+
+/** The part of a report that is about one incident: its findings, and what else was known at the time. */
+export function reportOf(report: Report, incident: Incident): Report {
+  const mine = new Set([
+    ...[incident.root, ...incident.roots, ...incident.candidates].map((r) => r.finding),
+    ...incident.symptoms,
+    ...incident.contexts,
+  ]);
+  const start = Date.parse(incident.impact.started_at);
+  return {
+    ...report,
+    incidents: [incident],
+    findings: report.findings.filter((f) => mine.has(f.id)),
+    alerts: report.alerts.filter((a) => a.ends_at === null || Date.parse(a.ends_at) >= start),
   };
 }
 
