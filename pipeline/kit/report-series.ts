@@ -69,6 +69,8 @@ export interface HistoryOptions {
 
 const NEUTRAL = /^(inference|gen_ai|hw|system|process|container|k8s|http)\./;
 const MAX_CHANGES = 200;
+/** Longer than a pause in a recording is. */
+const MAX_GAP_MS = 86_400_000;
 /** Attributes that split a signal too finely to be drawn. */
 const TOO_FINE = ['cpu.logical_number', 'le', 'quantile'];
 
@@ -148,15 +150,15 @@ export function createHistory(options: HistoryOptions): History {
     let at = Math.floor((ms - startMs) / stepMs);
     if (at < 0) return -1;
     if (at >= size) {
-      // A time far off (a broken clock) must not wipe out everything that is known.
       if (options.full === 'grow') {
-        while (at >= size && stepMs < 86_400_000) {
+        // A time far off (a broken clock) must not press everything else into one bucket.
+        if ((at - count) * stepMs > MAX_GAP_MS) return -1;
+        while (at >= size) {
           for (const row of rows.values()) halve(row);
           stepMs *= 2;
           count = Math.ceil(count / 2);
           at = Math.floor((ms - startMs) / stepMs);
         }
-        if (at >= size) return -1;
       } else {
         const by = Math.max(at - size + 1, size >> 2);
         for (const row of rows.values()) slide(row, by);
