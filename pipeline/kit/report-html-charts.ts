@@ -128,6 +128,9 @@ export function chart(
     0,
     topic.entity.kind === 'service' ? 6 : 2,
   );
+  // A line that stood still beside one that did not is no evidence.
+  if (topic.entity.kind !== 'service' && shown.length === 2 && shown[0]!.change > 0.1 && shown[1]!.change < 0.05)
+    shown.pop();
   const main = shown[0]!;
   const sameAs = plain(main.line.attributes);
   const others = peers.filter((line) => plain(line.attributes) === sameAs).map(cut);

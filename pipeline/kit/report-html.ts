@@ -3,7 +3,7 @@
  * proof below. Everything that came from outside is escaped and cut to a length that a page can bear.
  */
 import type { Report } from './report.ts';
-import { type ChartSpan, type ChartTopic, chart, gauge } from './report-html-charts.ts';
+import { type ChartSpan, chart, gauge } from './report-html-charts.ts';
 import { STYLE } from './report-html-style.ts';
 import { clockTime, duration, esc, num, pct, quantity } from './report-html-text.ts';
 import { rowsOf, timeline } from './report-html-timeline.ts';
@@ -175,44 +175,42 @@ function merged(remedies: readonly Remedy[]): Remedy[] {
 }
 
 function evidenceHtml(incident: Incident, findings: readonly Finding[], span: ChartSpan, page: Page): string {
-  const topics: { topic: ChartTopic; from: string; guilty: boolean }[] = [];
+  interface Topic {
+    readonly signal: string;
+    readonly entity: EntityName;
+    readonly evidence: Evidence[];
+    readonly levels: { readonly label: string; readonly value: number }[];
+    readonly from: Set<string>;
+    guilty: boolean;
+  }
+  const topics = new Map<string, Topic>();
+  const topicOf = (signal: string, entity: EntityName): Topic => {
+    const key = `${signal}|${entity.kind}|${entity.id}`;
+    const known = topics.get(key);
+    if (known) return known;
+    const topic: Topic = { signal, entity, evidence: [], levels: [], from: new Set(), guilty: false };
+    topics.set(key, topic);
+    return topic;
+  };
   const slo = SLO_SIGNAL[incident.impact.slo];
   if (slo) {
     const { before, during } = incident.impact;
-    const levels = [
-      ...(before === null ? [] : [{ label: 'before', value: before }]),
-      ...(during === null ? [] : [{ label: 'during', value: during }]),
-    ];
-    topics.push({
-      topic: {
-        signal: slo,
-        entity: { kind: 'service', id: incident.service, service: incident.service },
-        evidence: [],
-        levels,
-      },
-      from: `impact on service ${incident.service}`,
-      guilty: false,
-    });
+    const topic = topicOf(slo, { kind: 'service', id: incident.service, service: incident.service });
+    topic.from.add('impact');
+    if (before !== null) topic.levels.push({ label: 'before', value: before });
+    if (during !== null) topic.levels.push({ label: 'during', value: during });
   }
-  const grouped = new Map<string, { signal: string; entity: EntityName; evidence: Evidence[]; from: Finding }>();
   for (const finding of findings) {
     for (const e of finding.evidence) {
-      const key = `${finding.id}|${e.signal}|${e.entity.kind}|${e.entity.id}`;
-      const group = grouped.get(key);
-      if (group) group.evidence.push(e);
-      else grouped.set(key, { signal: e.signal, entity: e.entity, evidence: [e], from: finding });
+      const topic = topicOf(e.signal, e.entity);
+      topic.evidence.push(e);
+      topic.from.add(finding.detector);
+      if (finding.id === incident.root.finding || finding.class === 'root') topic.guilty = true;
     }
-  }
-  for (const g of grouped.values()) {
-    topics.push({
-      topic: g,
-      from: `${g.from.detector} on ${entityWords(g.entity)}`,
-      guilty: g.from.id === incident.root.finding || g.from.class === 'root',
-    });
   }
   const figures: string[] = [];
   let left = 0;
-  for (const { topic, from, guilty } of topics) {
+  for (const topic of topics.values()) {
     if (figures.length >= MAX_TOPICS) {
       left++;
       continue;
@@ -222,7 +220,7 @@ function evidenceHtml(incident: Incident, findings: readonly Finding[], span: Ch
     page.budget -= drawn?.length ?? 0;
     if (drawn === undefined && topic.evidence.length === 0) continue;
     figures.push(
-      `<figure${guilty ? ' class="guilty"' : ''}><figcaption><h4>${esc(topic.signal, 100)}</h4><small>${esc(from, 160)}</small></figcaption>${drawn ?? ''}${topic.evidence.slice(0, 6).map(gauge).join('')}</figure>`,
+      `<figure${topic.guilty ? ' class="guilty"' : ''}><figcaption><h4>${esc(topic.signal, 100)}</h4><small>${esc(`${[...topic.from].join(', ')} on ${entityWords(topic.entity)}`, 200)}</small></figcaption>${drawn ?? ''}${topic.evidence.slice(0, 6).map(gauge).join('')}</figure>`,
     );
   }
   if (figures.length === 0) return '';
