@@ -1,14 +1,21 @@
 /** Every detector, in the order in which the documentation shows them. */
 import type { AnyDetector } from '../detector.ts';
+import adapterThrash from './adapter-thrash.ts';
 import admissionLimited from './admission-limited.ts';
 import clockAnomaly from './clock-anomaly.ts';
 import collectiveStall from './collective-stall.ts';
 import crashLoop from './crash-loop.ts';
+import cudagraphFallback from './cudagraph-fallback.ts';
 import eccDegradation from './ecc-degradation.ts';
 import engineStall from './engine-stall.ts';
+import frontendBound from './frontend-bound.ts';
 import gpuHwFault from './gpu-hw-fault.ts';
 import gpuOomRisk from './gpu-oom-risk.ts';
+import grammarBound from './grammar-bound.ts';
 import hostBound from './host-bound.ts';
+import kvExhaustionForecast from './kv-exhaustion-forecast.ts';
+import kvFragmentation from './kv-fragmentation.ts';
+import kvOffloadBound from './kv-offload-bound.ts';
 import kvSaturation from './kv-saturation.ts';
 import kvTransferBound from './kv-transfer-bound.ts';
 import kvTransferFailure from './kv-transfer-failure.ts';
@@ -25,26 +32,39 @@ import queueSaturation from './queue-saturation.ts';
 import replicaOutlier from './replica-outlier.ts';
 import replicaUnavailable from './replica-unavailable.ts';
 import routerImbalance from './router-imbalance.ts';
+import routerOverhead from './router-overhead.ts';
 import sloBurn from './slo-burn.ts';
+import specDecodeRegression from './spec-decode-regression.ts';
 import telemetryUntrustworthy from './telemetry-untrustworthy.ts';
 import thermalThrottle from './thermal-throttle.ts';
 import tpStraggler from './tp-straggler.ts';
+import workloadShift from './workload-shift.ts';
 
 export const detectors: readonly AnyDetector[] = [
   kvSaturation,
   preemptionThrash,
+  kvFragmentation,
   gpuOomRisk,
+  kvExhaustionForecast,
+  kvOffloadBound,
   queueSaturation,
   admissionLimited,
   offeredLoadSurge,
+  workloadShift,
   prefillBound,
   hostBound,
+  frontendBound,
+  cudagraphFallback,
+  grammarBound,
+  specDecodeRegression,
+  adapterThrash,
   prefixCacheCollapse,
   tpStraggler,
   collectiveStall,
   kvTransferBound,
   kvTransferFailure,
   routerImbalance,
+  routerOverhead,
   replicaOutlier,
   replicaUnavailable,
   thermalThrottle,
