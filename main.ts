@@ -117,8 +117,8 @@ export async function main(args: readonly string[], io: CommandIo): Promise<numb
       throw new UsageError(`there is no command "${first}"${near === undefined ? '' : `; did you mean ${near}?`}`);
     }
     const { load, staysForLong } = COMMANDS[isWord ? first : 'run']!;
-    // A third less memory for garbage collections that come earlier (docs/decisions/memory.md); before anything is loaded.
-    if (staysForLong) setFlagsFromString('--optimize-for-size');
+    // What runs every few seconds is otherwise forgotten and compiled again (docs/decisions/memory.md).
+    if (staysForLong) setFlagsFromString('--no-flush-bytecode');
     const command = await load();
     return await command(isWord ? rest : args, io);
   } catch (error) {

@@ -2,6 +2,7 @@
 import { loadConfig } from '../config/load.ts';
 import { formatIssue } from '../config/report.ts';
 import { systemClock } from '../pipeline/kit/clock.ts';
+import { keepHeapSmall } from '../pipeline/kit/heap.ts';
 import { runDaemon } from '../pipeline/runtime.ts';
 import { type ArgSpec, CONFIG_FLAGS, parseCommandLine } from './args.ts';
 import { type Command, UsageError } from './command.ts';
@@ -31,6 +32,7 @@ export const run: Command = async (args, io) => {
     throw new UsageError('give either addresses or --config; with a config, targets are in its receivers');
   }
   const configs = flags.config.length > 0 ? flags.config : [`yaml:${defaultConfig(urls)}`];
+  keepHeapSmall(systemClock);
   return runDaemon({
     // Components are imported here and not before: signals are to be heeded from the first moment.
     load: async () => {
