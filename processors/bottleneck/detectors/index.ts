@@ -4,10 +4,14 @@ import adapterThrash from './adapter-thrash.ts';
 import admissionLimited from './admission-limited.ts';
 import clockAnomaly from './clock-anomaly.ts';
 import collectiveStall from './collective-stall.ts';
+import commBound from './comm-bound.ts';
+import commTransportFallback from './comm-transport-fallback.ts';
 import crashLoop from './crash-loop.ts';
 import cudagraphFallback from './cudagraph-fallback.ts';
+import dpImbalance from './dp-imbalance.ts';
 import eccDegradation from './ecc-degradation.ts';
 import engineStall from './engine-stall.ts';
+import epImbalance from './ep-imbalance.ts';
 import frontendBound from './frontend-bound.ts';
 import gpuHwFault from './gpu-hw-fault.ts';
 import gpuOomRisk from './gpu-oom-risk.ts';
@@ -19,12 +23,15 @@ import kvOffloadBound from './kv-offload-bound.ts';
 import kvSaturation from './kv-saturation.ts';
 import kvTransferBound from './kv-transfer-bound.ts';
 import kvTransferFailure from './kv-transfer-failure.ts';
+import networkCongestion from './network-congestion.ts';
 import nicDegradation from './nic-degradation.ts';
 import noisyNeighbourHost from './noisy-neighbour-host.ts';
 import nvlinkDegradation from './nvlink-degradation.ts';
 import offeredLoadSurge from './offered-load-surge.ts';
 import pcieDegradation from './pcie-degradation.ts';
 import powerThrottle from './power-throttle.ts';
+import ppBubble from './pp-bubble.ts';
+import ppStageImbalance from './pp-stage-imbalance.ts';
 import preemptionThrash from './preemption-thrash.ts';
 import prefillBound from './prefill-bound.ts';
 import prefixCacheCollapse from './prefix-cache-collapse.ts';
@@ -34,6 +41,7 @@ import replicaUnavailable from './replica-unavailable.ts';
 import routerImbalance from './router-imbalance.ts';
 import routerOverhead from './router-overhead.ts';
 import sloBurn from './slo-burn.ts';
+import slowLink from './slow-link.ts';
 import specDecodeRegression from './spec-decode-regression.ts';
 import telemetryUntrustworthy from './telemetry-untrustworthy.ts';
 import thermalThrottle from './thermal-throttle.ts';
@@ -61,6 +69,13 @@ export const detectors: readonly AnyDetector[] = [
   prefixCacheCollapse,
   tpStraggler,
   collectiveStall,
+  commBound,
+  slowLink,
+  commTransportFallback,
+  ppBubble,
+  ppStageImbalance,
+  dpImbalance,
+  epImbalance,
   kvTransferBound,
   kvTransferFailure,
   routerImbalance,
@@ -75,6 +90,7 @@ export const detectors: readonly AnyDetector[] = [
   pcieDegradation,
   nvlinkDegradation,
   nicDegradation,
+  networkCongestion,
   noisyNeighbourHost,
   engineStall,
   crashLoop,
