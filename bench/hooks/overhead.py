@@ -138,6 +138,8 @@ def torch_rank(rank, options):
         on = core.hub.collective.enabled
         if agree(on):
             break
+    if options.control:
+        hooked_function = plain_function
     pairs, rate = paired(
         lambda: plain_function(tensor), lambda: hooked_function(tensor), options, agree
     )
@@ -174,6 +176,8 @@ def run_mpi(options):
         on = core.hub.collective.enabled
         if agree(on):
             break
+    if options.control:
+        hooked = plain
     pairs, rate = paired(
         lambda: plain.Allreduce(data, out), lambda: hooked.Allreduce(data, out), options, agree
     )
@@ -238,6 +242,7 @@ if __name__ == "__main__":
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--block", type=int, default=500)
+    parser.add_argument("--control", action="store_true", help="the plain calls on both sides: what the method itself sees")
     parser.add_argument("--work", type=int, default=0, help="microseconds of own work between two collectives")
     parser.add_argument("--elements", type=int, default=256)
     parser.add_argument("--port", type=int, default=29555)
