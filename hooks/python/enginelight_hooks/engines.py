@@ -266,7 +266,9 @@ def _pynccl(module):
                         return original(self, *args, **kwargs)
                     finally:
                         group.out = seq
-                tensor = args[0] if args else None
+                # The larger side: the result of a gather, what goes into a scatter.
+                place = 1 if op == "reduce_scatter" and len(args) > 1 else 0
+                tensor = args[place] if args else None
                 return device.call(group, number, seq, tensor, original, (self, *args), kwargs, returns=True)
 
             return method

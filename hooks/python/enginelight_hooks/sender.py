@@ -296,6 +296,7 @@ class Sender:
                 changed = True
         if changed:
             core.reconsider()
+        self.version = control.get("version", 0)
 
     def switch_off(self):
         """Nobody listens: from here on only numbers are counted, and now and then it is asked whether somebody does."""
