@@ -45,7 +45,7 @@ export default defineDetector({
     const full = active.share(view.wf, (v) => v >= capacity.value * p.full, 'share of samples with all slots in use');
     const waiting = view.gauge('inference.lora.waiting');
     const queued = waiting?.share(view.wf, (v) => v >= 1, 'share of samples with adapters waiting');
-    const slots = full ? view.baseline('lora.full', full.value) : undefined;
+    const slots = full ? view.baseline('lora.full', full.value, 16) : undefined;
     const usage = view.gauge('inference.kv.usage')?.quantile(view.wf, 0.9);
     const held = active.mean(view.wf)?.value ?? 0;
     const counter = [
@@ -70,7 +70,7 @@ export default defineDetector({
       });
     }
     const ttft = view.histogram('gen_ai.server.time_to_first_token')?.mean(view.wf);
-    const usual = ttft ? view.baseline('lora.ttft', ttft.value) : undefined;
+    const usual = ttft ? view.baseline('lora.ttft', ttft.value, 16) : undefined;
     if (!ttft || !usual) return view.hold();
     return view.judge({
       all: [

@@ -61,7 +61,7 @@ export default defineDetector({
     if (!worst) return known ? view.hold() : view.clear();
     const { share, base } = worst;
     const itl = view.histogram('inference.inter_token.latency')?.mean(view.wf);
-    const usual = itl ? view.baseline('comm.itl', itl.value, 20) : undefined;
+    const usual = itl ? view.baseline('comm.itl', itl.value, 16) : undefined;
     return view.judge({
       all: [
         view.atLeast(

@@ -103,11 +103,11 @@ export default defineDetector({
     const tokens = engine.counter('inference.tokens.generated')?.rate(view.wf)?.value;
     if (tokens !== undefined && tokens <= 0) return view.hold();
     const nvlink = rates.reduce((a, b) => a + b, 0) / rates.length;
-    const usual = view.baseline('transport.nvlink', nvlink, 20);
+    const usual = view.baseline('transport.nvlink', nvlink, 16);
     if (!usual || usual.median <= 0) return view.hold();
     const pcieRates = gpus.flatMap((g) => linkRate(view.on(g), /pcie/i, view.wf) ?? []);
     const pcie = pcieRates.length > 0 ? pcieRates.reduce((a, b) => a + b, 0) / pcieRates.length : undefined;
-    const usualPcie = pcie === undefined ? undefined : view.baseline('transport.pcie', pcie, 20);
+    const usualPcie = pcie === undefined ? undefined : view.baseline('transport.pcie', pcie, 16);
     let log = 0;
     let n = 0;
     for (const c of group ? sizeClasses(group, view.now, 90_000) : []) {
@@ -118,7 +118,7 @@ export default defineDetector({
     }
     const ratio = n >= 30 ? Math.exp(log / n) : undefined;
     const itl = engine.histogram('inference.inter_token.latency')?.mean(view.wf);
-    const usualItl = itl ? view.baseline('transport.itl', itl.value, 20) : undefined;
+    const usualItl = itl ? view.baseline('transport.itl', itl.value, 16) : undefined;
     const left = nvlink / usual.median;
     return view.judge({
       all: [view.atMost('hw.gpu.io', left, p.silent, 'NVLink bytes over their usual')],

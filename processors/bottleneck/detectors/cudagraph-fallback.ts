@@ -80,7 +80,7 @@ export default defineDetector({
     if (usual === undefined) return view.hold();
     if (usual >= p.usual) return view.clear();
     const itl = view.histogram('inference.inter_token.latency')?.mean(view.wf);
-    const usualItl = itl ? view.baseline('graph.itl', itl.value) : undefined;
+    const usualItl = itl ? view.baseline('graph.itl', itl.value, 16) : undefined;
     return view.judge({
       all: [
         view.atLeast(now.signal, now.eager, p.share, `share of ${Math.round(now.n)} decode passes without a graph`),

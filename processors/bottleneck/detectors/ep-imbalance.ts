@@ -78,11 +78,11 @@ export default defineDetector({
         const experts = view.events.groupsOf(view.entity).some((g) => g.complete.items.at(-1)?.op === 'all_to_all');
         return experts ? view.hold() : view.missing('inference.moe.balance');
       }
-      const base = view.baseline('ep.balance', decode.value, 20);
+      const base = view.baseline('ep.balance', decode.value, 16);
       if (!base || base.median <= 0) return view.hold();
       // Few tokens are spread unevenly by chance; a change at an unchanged batch is not chance.
       const running = view.gauge('inference.requests.running')?.mean(view.wf);
-      const usualRunning = running ? view.baseline('ep.running', running.value, 20) : undefined;
+      const usualRunning = running ? view.baseline('ep.running', running.value, 16) : undefined;
       const fewer = running && usualRunning ? running.value < usualRunning.median * 0.6 : false;
       return view.judge({
         all: [

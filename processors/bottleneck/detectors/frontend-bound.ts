@@ -84,7 +84,7 @@ export default defineDetector({
     outer = outer.value > 0 ? outer : { ...outer, value: 1e-9 };
     const gap = derived('gen_ai.server.time_to_first_token', words, difference, [outer, inner], outer.of);
     const { course: _course, ...told } = gap;
-    const base = view.baseline('frontend.gap', difference);
+    const base = view.baseline('frontend.gap', difference, 16);
     if (!base && isService) return view.hold();
     const threshold = Math.max(
       p.floor / 1000,

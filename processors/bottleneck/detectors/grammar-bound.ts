@@ -87,7 +87,7 @@ export default defineDetector({
       view.entity.attributes['role'] === 'prefill';
     if (otherwise) return view.missing('inference.structured.compile.duration');
     const mean5 = deferred.mean(view.wf);
-    const usual = mean5 ? view.baseline('grammar.deferred', mean5.value) : undefined;
+    const usual = mean5 ? view.baseline('grammar.deferred', mean5.value, 16) : undefined;
     const usage = view.gauge('inference.kv.usage')?.quantile(view.wf, 0.9);
     return view.judge({
       all: [

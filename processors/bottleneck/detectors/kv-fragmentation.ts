@@ -87,7 +87,7 @@ export default defineDetector({
     if (!running || !usage) return view.missing('inference.kv.usage', 'inference.requests.running');
     if (running.value < 1) return view.hold();
     const hits = hitRatio(view, view.ws);
-    const usualHits = hits ? view.baseline('frag.hits', hits.value) : undefined;
+    const usualHits = hits ? view.baseline('frag.hits', hits.value, 16) : undefined;
     const unshared = hits && usualHits && usualHits.median >= 0.1 ? hits.value < usualHits.median * 0.75 : undefined;
     const used = view.gauge('inference.kv.used')?.mean(view.wf);
     const live = view.gauge('inference.step.tokens', { phase: 'decode_context' })?.mean(view.wf);
@@ -100,7 +100,7 @@ export default defineDetector({
         [used, live],
         used.of,
       );
-      const base = view.baseline('frag.waste', waste.value);
+      const base = view.baseline('frag.waste', waste.value, 16);
       if (!base) return view.hold();
       return view.judge({
         all: [
@@ -132,9 +132,9 @@ export default defineDetector({
       [level, prompt],
       level.of,
     );
-    const base = view.baseline('frag.held', held.value);
+    const base = view.baseline('frag.held', held.value, 16);
     const length = prompt.value + output.value / 2;
-    const usualLength = view.baseline('frag.length', length);
+    const usualLength = view.baseline('frag.length', length, 16);
     if (!base || !usualLength) return view.hold();
     const longer = length / usualLength.median;
     return view.judge({

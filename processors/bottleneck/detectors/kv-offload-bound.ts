@@ -69,7 +69,7 @@ export default defineDetector({
     const computed = rate ? (rate.value * rate.windowMs) / 1000 : 0;
     const dear =
       loaded > 0 && prefill && computed > 0 ? total / loaded / Math.max(1e-12, prefill.sum / computed) : undefined;
-    const base = view.baseline('offload.load', perLoad);
+    const base = view.baseline('offload.load', perLoad, 16);
     if (dear === undefined && !base) return view.hold();
     const slower = base ? perLoad / Math.max(1e-9, base.median) : undefined;
     return view.judge({

@@ -50,7 +50,7 @@ export default defineDetector({
     const hot = (v: typeof view): number | undefined => {
       const rate = signs(v, v.wf);
       if (rate === undefined) return undefined;
-      const base = v.baseline('congestion', rate, 20);
+      const base = v.baseline('congestion', rate, 16);
       if (!base) return undefined;
       const z = (rate - base.median) / Math.max(base.scale, 1e-9);
       return z >= p.z && rate >= p.floor ? rate / Math.max(base.median, p.floor / p.factor) : 1;
@@ -69,7 +69,7 @@ export default defineDetector({
       if (LOCAL.test(type)) errors += view.counter('hw.errors', { 'error.type': type })?.increase(view.wf)?.value ?? 0;
     }
     const sent = view.counter('hw.network.io')?.rate(view.wf);
-    const usualSent = sent ? view.baseline('congestion.io', sent.value, 20) : undefined;
+    const usualSent = sent ? view.baseline('congestion.io', sent.value, 16) : undefined;
     const busier = sent && usualSent ? sent.value > usualSent.median * 1.5 && usualSent.median > 0 : undefined;
     return view.judge({
       all: [

@@ -53,13 +53,13 @@ export default defineDetector({
     if (!mean && !held) return view.hold();
     const ttft = view.histogram('gen_ai.server.time_to_first_token')?.mean(view.wf);
     const floor = Math.max(p.floor / 1000, ttft ? ttft.value * p.share : 0);
-    const usual = mean ? view.baseline('router.decision', mean.value) : undefined;
+    const usual = mean ? view.baseline('router.decision', mean.value, 16) : undefined;
     // A quantile inside a wide bucket may be anything in it: only its lower end is sure.
     const time = mean ? Math.max(mean.value, high?.lo ?? 0) : 0;
     const waiting = view.pooled('replica').gauge('inference.requests.waiting')?.mean(view.wf);
     const saturation = view.gauge('inference.router.saturation')?.mean(view.wf);
     const full = saturation ? saturation.value >= p.saturation : waiting ? waiting.value >= 2 : undefined;
-    const usualHeld = held ? view.baseline('router.held', held.value) : undefined;
+    const usualHeld = held ? view.baseline('router.held', held.value, 16) : undefined;
     const dear = (value: number, base: { median: number } | undefined) =>
       base ? Math.max(floor, base.median * p.factor) : Math.max(floor, value > 0 ? floor : 0);
     const byDecision = mean

@@ -104,17 +104,17 @@ export default defineDetector({
     }
     if (now.drafts !== undefined && now.drafts < p.drafts) return view.hold();
     if ((view.gauge('inference.requests.running')?.mean(view.wf)?.value ?? 1) < 0.5) return view.hold();
-    const base = view.baseline('spec.acceptance', now.ratio.value);
+    const base = view.baseline('spec.acceptance', now.ratio.value, 16);
     // One plain token per round is what there is without drafting.
     const speedup =
       now.gained !== undefined && now.length !== undefined ? (1 + now.gained) / (1 + p.cost * now.length) : undefined;
     const lengths = view.histogram('inference.request.prompt.tokens')?.mean(view.ws);
-    const usualLengths = lengths ? view.baseline('spec.prompts', lengths.value) : undefined;
+    const usualLengths = lengths ? view.baseline('spec.prompts', lengths.value, 16) : undefined;
     const shifted =
       lengths && usualLengths ? Math.abs(Math.log(lengths.value / usualLengths.median)) > Math.log(1.5) : undefined;
     if (!base && speedup === undefined) return view.hold();
     const itl = view.histogram('inference.inter_token.latency')?.mean(view.wf);
-    const usualItl = itl ? view.baseline('spec.itl', itl.value) : undefined;
+    const usualItl = itl ? view.baseline('spec.itl', itl.value, 16) : undefined;
     const z = base ? (base.median - now.ratio.value) / base.scale : 0;
     return view.judge({
       all: [],

@@ -86,9 +86,9 @@ export default defineDetector({
       const d = h.over(windowMs)!;
       const mean = h.mean(windowMs, p.requests);
       if (!mean) continue;
-      const base = view.baseline(`shift.${what}`, mean.value, 20);
+      const base = view.baseline(`shift.${what}`, mean.value, 16);
       const now = classes(d);
-      const past = now?.map((share, i) => view.baseline(`shift.${what}.${i}`, share, 20)?.median);
+      const past = now?.map((share, i) => view.baseline(`shift.${what}.${i}`, share, 16)?.median);
       if (base) {
         const ratio = Math.max(mean.value / base.median, base.median / Math.max(1e-9, mean.value));
         const z = Math.abs(mean.value - base.median) / base.scale;

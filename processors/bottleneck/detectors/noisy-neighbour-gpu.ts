@@ -1,0 +1,120 @@
+import { t } from '../../../config/schema.ts';
+import { median } from '../../../pipeline/kit/stats/robust.ts';
+import { defineDetector } from '../detector.ts';
+import { againstMates, busy, gpuWords, mates, percent } from '../readings.ts';
+import type { View } from '../view.ts';
+
+const GIB = 1024 ** 3;
+
+/** Bytes in use on the device over the last minute, and whether they still rise. */
+// biome-ignore lint/suspicious/noExplicitAny: the parameters are not used here
+function memory(view: View<any>): { value: number; rising: boolean } | undefined {
+  const reading = view.gauge('hw.gpu.memory.usage');
+  const samples = reading?.samples(view.wf).v;
+  if (!samples || samples.length < 3) return undefined;
+  const value = median(samples);
+  // A leak grows within the minute; somebody else's process allocates at once and stays.
+  return { value, rising: samples.at(-1)! - samples[samples.length >> 1]! > 0.05 * GIB };
+}
+
+export default defineDetector({
+  id: 'noisy-neighbour-gpu',
+  class: 'root',
+  family: 'hardware',
+  scope: 'gpu',
+  pace: 'slow',
+  meaning: 'Another process computes on an engine’s GPU, or holds memory there.',
+  rule: 'device memory ≥ memory above its usual, at once and not on the other GPUs of the replica, while the engine did not restart ∧ activity (DRAM, SM, tensor) above its usual against the other GPUs; or GPU active ≥ active while the engine runs nothing',
+  signals: [
+    'hw.gpu.memory.usage',
+    'hw.gpu.dram_active',
+    'hw.gpu.sm_active',
+    'hw.gpu.tensor_active',
+    'hw.gpu.utilization',
+    'inference.requests.running',
+    'inference.requests.waiting',
+    'process.uptime',
+  ],
+  needs: [
+    { grade: 'B', signals: ['hw.gpu.memory.usage', 'hw.gpu.dram_active'] },
+    { grade: 'C', signals: ['hw.gpu.utilization', 'inference.requests.running'] },
+  ],
+  enable: 'Device memory and DRAM activity of every GPU (dcgm-exporter’s profiling fields or the GPU receivers).',
+  params: {
+    memory: t.size({ description: 'Foreign memory from which somebody else is there.', default: '1GiB' }),
+    activity: t.number({
+      description: 'Rise of DRAM, SM or tensor activity against the other GPUs of the replica (or its own past).',
+      default: 0.05,
+      minimum: 0,
+    }),
+    active: t.number({
+      description: 'Activity with nothing running that is somebody else’s.',
+      default: 0.3,
+      minimum: 0,
+      maximum: 1,
+    }),
+  },
+  not: [
+    'a memory leak: it grows, a process allocates at once',
+    'an engine that restarted with other settings',
+    'co-tenants on purpose (MIG, MPS)',
+    'a group that spins in a collective: then its engine has requests',
+  ],
+  remedies: ['G6'],
+  wouldChangeMyMind: 'The process list of the GPU shows only the engine.',
+  evaluate(view) {
+    const p = view.params;
+    const replica = view.the('replica');
+    const engine = replica ? view.on(replica) : undefined;
+    const now = memory(view);
+    const dram = againstMates(view, (v) => v.gauge('hw.gpu.dram_active')?.mean(view.wf)?.value);
+    const own = view.gauge('hw.gpu.dram_active')?.mean(view.wf);
+    const used = now ? view.baseline('tenant.memory', now.value, 16) : undefined;
+    const usualRatio = dram === undefined ? undefined : view.baseline('tenant.dram', dram, 16);
+    const usualOwn = own ? view.baseline('tenant.own', own.value, 16) : undefined;
+    const running = engine?.gauge('inference.requests.running')?.max(view.wf);
+    const waiting = engine?.gauge('inference.requests.waiting')?.max(view.wf);
+    const activity = busy(view, view.wf);
+    const idle = running !== undefined && running.value === 0 && (waiting?.value ?? 0) === 0;
+    if (!now && !(activity && running)) return view.missing('hw.gpu.memory.usage', 'hw.gpu.dram_active');
+    if (idle && activity && activity.value >= p.active) {
+      return view.judge({
+        all: [
+          view.atLeast('hw.gpu.utilization', activity, p.active),
+          view.fact('inference.requests.running', true, 'the engine runs nothing'),
+        ],
+        grade: 'C',
+        tags: ['idle-engine'],
+        intensity: activity.value,
+        summary: `${gpuWords(view)}: ${percent(activity.value)} active while its engine runs nothing.`,
+      });
+    }
+    if (!now || !used) return view.hold();
+    const uptime = engine?.gauge('process.uptime')?.last()?.value;
+    if (view.happened(/restart|crash|oom/, 600_000) || (uptime !== undefined && uptime < 600)) return view.hold();
+    const others = mates(view).flatMap((e) => {
+      const v = view.on(e);
+      const m = memory(v);
+      const base = m ? v.baseline('tenant.memory', m.value, 16) : undefined;
+      return m && base ? [m.value - base.median] : [];
+    });
+    const alone = others.length === 0 || median(others) < p.memory / 2;
+    const grown = now.value - used.median;
+    const rise =
+      dram !== undefined && usualRatio
+        ? dram - usualRatio.median
+        : own && usualOwn
+          ? own.value - usualOwn.median
+          : undefined;
+    return view.judge({
+      all: [
+        view.atLeast('hw.gpu.memory.usage', grown, p.memory, 'bytes above its usual'),
+        view.fact('hw.gpu.memory.usage', !now.rising && alone, 'taken at once, on this GPU only'),
+      ],
+      support: [view.atLeast('hw.gpu.dram_active', rise, p.activity, 'DRAM activity above its usual')],
+      grade: rise !== undefined && rise >= p.activity ? 'B' : 'C',
+      intensity: Math.max(0.01, rise ?? 0),
+      summary: `${gpuWords(view)}: ${(grown / GIB).toFixed(1)} GiB more are in use than usual${rise !== undefined && rise >= p.activity ? ', and its memory is busier than its work explains' : ''}; the engine did not restart.`,
+    });
+  },
+});
