@@ -81,6 +81,8 @@ export interface Family {
   slots: Slot[];
 }
 
+const NO_BOUNDS = new Float64Array(0);
+
 /** Stands for a sample that moved elsewhere. */
 export const NO_PART: SamplePart = {
   generation: -1,
@@ -114,6 +116,36 @@ export interface Moment {
   readonly tails: boolean;
   /** What could not be made a point, and why. */
   readonly malformed: (slot: Slot, wrong: string) => void;
+  /** Gives zeros for the counts of a histogram. */
+  readonly zeros: (length: number) => Float64Array;
+}
+
+/** Beyond this a page's counts are in several pieces, so that one point that is kept does not keep much. */
+const MAX_PIECE = 4096;
+
+/**
+ * Cuts the counts of one page's histograms out of few large arrays: an array for each would be an allocation outside of
+ * V8's heap for each, which costs more than the numbers in it. Call it once per page.
+ */
+export function pieces(): () => (length: number) => Float64Array {
+  let wanted = 0;
+  return () => {
+    let piece = NO_BOUNDS;
+    let used = 0;
+    let size = Math.min(wanted, MAX_PIECE);
+    wanted = 0;
+    return (length) => {
+      wanted += length;
+      if (used + length > piece.length) {
+        piece = new Float64Array(Math.max(length, size));
+        // More than the last page had: what comes is not known.
+        size = Math.min(Math.max(length, size), MAX_PIECE);
+        used = 0;
+      }
+      used += length;
+      return piece.subarray(used - length, used);
+    };
+  };
 }
 
 /** A start that moves by less is the same start, computed with jitter. */
@@ -170,8 +202,6 @@ export function end(slot: Slot, time: UnixNano, out: Point[]): void {
   slot.live = false;
   if (!slot.timed) out.push(stalePoint(slot.series, time));
 }
-
-const NO_BOUNDS = new Float64Array(0);
 
 /** The point that says "this series has ended". */
 export function stalePoint(series: Series, time: UnixNano): Point {
@@ -237,7 +267,7 @@ function histogramPoint(slot: HistogramSlot, moment: Moment): HistogramPoint | u
   let counts: Float64Array = NO_BOUNDS;
   let total = 0;
   if (shown.length > 0) {
-    counts = new Float64Array(bounds.length + 1);
+    counts = moment.zeros(bounds.length + 1);
     for (let i = 0; i < shown.length; i++) {
       // Buckets that fall were read while the engine was counting; what is cumulative cannot fall.
       const value = shown[i]!.value;

@@ -12,7 +12,7 @@ import type { Relabel } from './relabel.ts';
 import { families as familyTable } from './scrape-families.ts';
 import { attributeRecord, identity, labelOf, mergeLabels } from './scrape-identity.ts';
 import { partTable } from './scrape-parts.ts';
-import { emit, end, isSeen, type Moment, type SamplePart, secondsToNanos } from './scrape-points.ts';
+import { emit, end, isSeen, type Moment, pieces, type SamplePart, secondsToNanos } from './scrape-points.ts';
 
 /** As in Prometheus: a page that goes beyond one is refused. 0 = no limit. */
 export interface SampleLimits {
@@ -85,6 +85,7 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
   const lines = lineTable<SamplePart>(intern);
   const parts = partTable();
   const families = familyTable(who, parts.find);
+  const newPieces = pieces();
   let pending: SamplePart[] = [];
   let metadata: ReadonlyMap<string, FamilyMetadata> = new Map();
   let metadataStale = true;
@@ -222,6 +223,7 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
       honorTimestamps: options.honorTimestamps,
       tails: scan.tails > 0,
       malformed: (slot, wrong) => malformed(slot.family.metric.name, wrong),
+      zeros: newPieces(),
     };
     const points: Point[] = [];
     for (const family of families.all()) emit(family, moment, points);

@@ -15,6 +15,7 @@ import {
   type UnixNano,
 } from '../model.ts';
 import { ACCEPT } from '../wire/prometheus/format.ts';
+import { bodies } from './bodies.ts';
 import type { ClientOptions } from './client-options.ts';
 import { type Every, runEvery, type Tick } from './every.ts';
 import { type GetAnswer, GetFailure, type Getter, getter } from './get.ts';
@@ -68,6 +69,9 @@ const REPORT: readonly Metric[] = [
   gauge('scrape_series_added', '1', 'The approximate number of new series in this scrape'),
 ];
 
+/** Of all targets together: they are seldom read at the same time. */
+const memory = bodies();
+
 /** Starts scraping; `changed` is called when the target begins or ceases to fail. */
 export function scrapeTarget(
   target: Target,
@@ -117,6 +121,7 @@ export function scrapeTarget(
       gzip: options.gzip,
       headers: { accept: ACCEPT, 'x-prometheus-scrape-timeout-seconds': String(options.timeoutMs / 1000) },
       signal: tick.signal,
+      memory: memory.take,
     });
   };
 
@@ -168,7 +173,11 @@ export function scrapeTarget(
       const answer = await ask(tick);
       cost = answer.durationMs;
       const translated = options.translate?.(answer.body);
-      page = table.read(translated ?? answer.body, translated ? 'text/plain' : answer.contentType, time);
+      try {
+        page = table.read(translated ?? answer.body, translated ? 'text/plain' : answer.contentType, time);
+      } finally {
+        memory.give(answer.body);
+      }
       points = page.points;
       succeed(page);
     } catch (error) {
