@@ -43,9 +43,9 @@ is shown beside the verdicts at the end. Needs no GPU, no network and no config.
 } as const satisfies ArgSpec;
 
 /** What breaks when nobody asks for anything else, and for how long. */
-const SCHEDULE = ['thermal-gpu', 'cpu-quota', 'xid-fatal'];
+const SCHEDULE = ['thermal-gpu', 'max-seqs-cap', 'crash-loop'];
 /** Keys of the console, in order. */
-const KEYS = ['thermal-gpu', 'power-cap', 'cpu-quota', 'xid-fatal', 'hang', 'kv-fragmentation', 'router-skew', 'surge'];
+const KEYS = ['thermal-gpu', 'power-cap', 'nvlink-errors', 'noisy-host', 'max-seqs-cap', 'crash-loop', 'hang', 'surge'];
 /** Simulated seconds: until the detectors know what is normal, how long a fault lasts, and the rest between two. */
 const FIRST_S = 240;
 const LASTS_S = 330;

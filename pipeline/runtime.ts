@@ -2,6 +2,7 @@
  * One life of the daemon: start, reload on SIGHUP, stop on SIGTERM or SIGINT within a deadline. A config that has mistakes
  * or cannot be started never takes down one that runs.
  */
+import { setMaxListeners } from 'node:events';
 import { Secret } from '../config/schema.ts';
 import type { Issue, LoadResult, ResolvedConfig } from '../config/types.ts';
 import { describeError } from './errors.ts';
@@ -260,6 +261,8 @@ function dropsByKey(telemetry: Telemetry) {
 
 function deadlineIn(clock: Clock, ms: number): { deadline: AbortSignal; done: () => void } {
   const controller = new AbortController();
+  // Every component that stops listens to it; many of them are no leak.
+  setMaxListeners(0, controller.signal);
   const timer = clock.after(ms, () => controller.abort());
   return { deadline: controller.signal, done: () => timer.cancel() };
 }

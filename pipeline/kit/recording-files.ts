@@ -4,7 +4,7 @@
  */
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { Readable, Transform } from 'node:stream';
+import type { Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
 import { describeError } from '../errors.ts';
 import { type RecordingLine, readRecordingLine } from '../wire/recording.ts';
@@ -69,15 +69,14 @@ const MAX_LINE = 256 * 1024 * 1024;
 /** Every line that is not empty. Rejects only if the file cannot be opened. */
 async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLine> {
   const kind = await compressionOf(file);
-  const source = createReadStream(file, { highWaterMark: 256 * 1024 });
-  const stream: Readable = kind === 'none' ? source : source.pipe(decompressor(kind));
-  if (stream !== source) source.on('error', (error) => stream.destroy(error));
+  const source = createReadStream(file, { highWaterMark: 64 * 1024 });
+  const chunks: AsyncIterable<Buffer> = kind === 'none' ? source : decompressed(source, decompressor(kind));
   let rest: Buffer[] = [];
   let restLength = 0;
   let number = 0;
   let skipping = false;
   try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+    for await (const chunk of chunks) {
       let from = 0;
       for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, from)) {
         number++;
@@ -111,6 +110,39 @@ async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLi
   if (restLength > 0) {
     const text = Buffer.concat(rest).toString('utf8').trim();
     if (text !== '') yield { file, number: number + 1, text };
+  }
+}
+
+/**
+ * What a transform makes of a source, in order. A stream that fails forgets what it had made but nobody had read yet, which is
+ * the end of every file that was cut off; so each piece of input is worked off, and given on, before the next is read.
+ */
+async function* decompressed(source: AsyncIterable<Buffer>, transform: Transform): AsyncGenerator<Buffer> {
+  let made: Buffer[] = [];
+  let failure: Error | undefined;
+  transform.on('data', (chunk: Buffer) => made.push(chunk));
+  transform.on('error', (error) => {
+    failure ??= error;
+  });
+  const take = () => {
+    const taken = made;
+    made = [];
+    return taken;
+  };
+  try {
+    for await (const piece of source) {
+      await new Promise<void>((done) => transform.write(piece, () => done()));
+      yield* take();
+      if (failure) throw failure;
+    }
+    await new Promise<void>((done) => {
+      transform.once('close', done);
+      transform.end();
+    });
+    yield* take();
+    if (failure) throw failure;
+  } finally {
+    transform.destroy();
   }
 }
 

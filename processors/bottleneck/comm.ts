@@ -9,35 +9,83 @@ export function pureMs(op: Collective): number {
   return least;
 }
 
-/** Operations of one kind and size class (half an octave wide, so that a mix of sizes is not taken for a change). */
-export interface SizeClass {
+/** The transfer time of a group's operations at one size: a power of two of bytes. */
+export interface AtSize {
   readonly key: string;
   readonly op: string;
   readonly bytes: number;
+  /** Operations of this kind that the time rests on, shared evenly between its sizes. */
   readonly n: number;
-  /** Median pure transfer time, milliseconds. */
+  /** Milliseconds. */
   readonly ms: number;
 }
 
-/** Median pure transfer times by kind and size class over the newest operations; classes below `fewest` are left out. */
-export function sizeClasses(group: Group, now: number, windowMs: number, fewest = 8): SizeClass[] {
-  const lists = new Map<string, { op: string; bytes: number[]; ms: number[] }>();
+/**
+ * Pure transfer times at whole powers of two within the sizes seen, read off a line start + bytes / rate through the medians of
+ * half-octave classes. Batches differ from minute to minute; times at the same sizes can be compared all the same. Kinds with
+ * fewer than `fewest` operations are left out.
+ */
+export function timesAtSizes(group: Group, now: number, windowMs: number, fewest = 24): AtSize[] {
+  const kinds = new Map<string, Map<number, { bytes: number[]; ms: number[] }>>();
   for (const c of group.complete.since(now - windowMs, (o) => o.at)) {
     if (c.op === 'barrier' || c.bytes <= 0) continue;
-    const key = `${c.op}/${Math.round(2 * Math.log2(c.bytes))}`;
-    let list = lists.get(key);
+    let classes = kinds.get(c.op);
+    if (!classes) {
+      classes = new Map();
+      kinds.set(c.op, classes);
+    }
+    const k = Math.round(2 * Math.log2(c.bytes));
+    let list = classes.get(k);
     if (!list) {
-      list = { op: c.op, bytes: [], ms: [] };
-      lists.set(key, list);
+      list = { bytes: [], ms: [] };
+      classes.set(k, list);
     }
     list.bytes.push(c.bytes);
     list.ms.push(pureMs(c));
   }
-  const out: SizeClass[] = [];
-  for (const [key, { op, bytes, ms }] of lists) {
-    if (ms.length >= fewest) out.push({ key, op, bytes: median(bytes), n: ms.length, ms: median(ms) });
+  const out: AtSize[] = [];
+  for (const [op, classes] of kinds) {
+    const points = [...classes.values()]
+      .filter((c) => c.ms.length >= 4)
+      .map((c) => ({ bytes: median(c.bytes), ms: median(c.ms), n: c.ms.length }))
+      .filter((c) => c.ms > 0)
+      .sort((x, y) => x.bytes - y.bytes);
+    const n = points.reduce((a, c) => a + c.n, 0);
+    if (n < fewest) continue;
+    const line = throughMedians(points);
+    const low = points[0]!.bytes / Math.SQRT2;
+    const high = points.at(-1)!.bytes * Math.SQRT2;
+    const sizes: number[] = [];
+    for (let e = Math.ceil(Math.log2(low)); 2 ** e <= high; e++) sizes.push(2 ** e);
+    for (const bytes of sizes) {
+      const ms = line(bytes);
+      if (ms > 0) out.push({ key: `${op}/${Math.log2(bytes)}`, op, bytes, n: n / sizes.length, ms });
+    }
   }
   return out;
+}
+
+/** start + bytes × slope with least relative error, neither below zero; in proportion to nothing (constant) for one point. */
+function throughMedians(points: readonly { bytes: number; ms: number; n: number }[]): (bytes: number) => number {
+  const first = points[0]!;
+  if (points.length < 2) return () => first.ms;
+  let w = 0;
+  let wx = 0;
+  let wy = 0;
+  let wxx = 0;
+  let wxy = 0;
+  for (const { bytes, ms, n } of points) {
+    const weight = n / (ms * ms);
+    w += weight;
+    wx += weight * bytes;
+    wy += weight * ms;
+    wxx += weight * bytes * bytes;
+    wxy += weight * bytes * ms;
+  }
+  const det = w * wxx - wx * wx;
+  const slope = det > 0 ? Math.max(0, (w * wxy - wx * wy) / det) : 0;
+  const start = Math.max(0, (wy - slope * wx) / w);
+  return (bytes) => start + slope * bytes;
 }
 
 /** Bus bandwidth of an operation, bytes per second (the convention of NCCL's tests). */

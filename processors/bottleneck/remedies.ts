@@ -128,6 +128,13 @@ export const REMEDIES: Readonly<Record<string, Entry>> = {
     risk: 'quality; more communication with larger groups',
     verify: 'ITL at the same batch',
   },
+  D2: {
+    action: 'serve the same load with fewer replicas, or let batches grow',
+    flags: { '*': 'fewer replicas, routing that fills before it spreads' },
+    expected_effect: 'more tokens per GPU; the weights are read for more requests at a time',
+    risk: 'less room for peaks; ITL rises a little with the batch',
+    verify: 'batch size per replica, ITL within its objective',
+  },
   D3: {
     action: 'draft less, or stop drafting at large batches',
     flags: { vllm: '--speculative-config num_speculative_tokens (down)', sglang: '--speculative-num-steps (down)' },

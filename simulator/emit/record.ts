@@ -127,10 +127,15 @@ export function installRecorder(w: World, put: (line: string) => void): void {
   const epochMs = Date.parse(spec.start);
   const iso = (t: number) => new Date(epochMs + Math.round(t * 1000)).toISOString();
   const jitter = random(spec.seed, 'scrapes');
+  const phases = new Map<string, number>();
   for (const target of targetsOf(w, epochMs, true)) {
     const labels = JSON.stringify(target.labels);
     const url = JSON.stringify(target.url);
-    const phase = jitter.next() * target.everyS;
+    // One receiver asks all its targets at about the same time.
+    const kind = target.name.slice(0, target.name.indexOf('/'));
+    const base = phases.get(kind) ?? jitter.next() * target.everyS;
+    phases.set(kind, base);
+    const phase = base + jitter.next() * Math.min(0.4, target.everyS * 0.1);
     const scrape = (due: number) => {
       const next = due + target.everyS;
       if (next < spec.durationS) w.queue.at(next + jitter.next() * spec.observe.scrapeJitterS, () => scrape(next));

@@ -94,6 +94,7 @@ export default defineDetector({
       maximum: 1,
     }),
     points: t.integer({ description: 'Fewest past points.', default: 40, minimum: 12 }),
+    least: t.number({ description: 'A knee below this many requests at once is noise.', default: 8, minimum: 0 }),
     mix: t.number({ description: 'Change of prompt length that makes the past useless.', default: 1.4, minimum: 1 }),
   },
   not: [
@@ -107,6 +108,8 @@ export default defineDetector({
     const p = view.params;
     if (view.entity.kind === 'service' && view.related('pool').length > 0) return view.hold();
     const split = view.related('replica').some((e) => e.attributes['role'] === 'decode');
+    // Prefill replicas put out one token a request: their load has no such curve.
+    if (view.related('replica').every((e) => e.attributes['role'] === 'prefill')) return view.clear();
     const engines = view.pooled('replica', (e) => !split || e.attributes['role'] === 'decode');
     const running = engines.gauge('inference.requests.running')?.mean(view.wf);
     const waiting = engines.gauge('inference.requests.waiting')?.mean(view.wf);
@@ -122,7 +125,7 @@ export default defineDetector({
     const outputs = view.past('knee.output', 3_600_000).v;
     if (loads.length < p.points) return view.hold();
     const knee = fitKnee(loads, outputs);
-    if (!knee) return view.hold();
+    if (!knee || knee.load < p.least) return view.hold();
     const ratio = lengths && usual ? lengths.value / usual.median : 1;
     if (Math.max(ratio, 1 / Math.max(1e-9, ratio)) > p.mix) return view.hold();
     return view.judge({

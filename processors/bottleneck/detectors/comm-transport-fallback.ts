@@ -1,7 +1,7 @@
 import { t } from '../../../config/schema.ts';
 import { median } from '../../../pipeline/kit/stats/robust.ts';
 import type { Entity } from '../../../pipeline/kit/topology.ts';
-import { sizeClasses } from '../comm.ts';
+import { timesAtSizes } from '../comm.ts';
 import { defineDetector } from '../detector.ts';
 import type { View } from '../view.ts';
 
@@ -110,7 +110,7 @@ export default defineDetector({
     const usualPcie = pcie === undefined ? undefined : view.baseline('transport.pcie', pcie, 16);
     let log = 0;
     let n = 0;
-    for (const c of group ? sizeClasses(group, view.now, 90_000) : []) {
+    for (const c of group ? timesAtSizes(group, view.now, 90_000) : []) {
       const base = view.baseline(`transport.${c.key}`, c.ms, 8);
       if (!base || c.ms <= 0) continue;
       log += c.n * Math.log(base.median / c.ms);

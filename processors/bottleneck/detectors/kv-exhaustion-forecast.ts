@@ -5,7 +5,8 @@ import { percent } from '../readings.ts';
 
 export default defineDetector({
   id: 'kv-exhaustion-forecast',
-  class: 'context',
+  // It announces, and is never why: as context it headed incidents that longer prompts or lost capacity had caused.
+  class: 'symptom',
   family: 'memory',
   scope: 'replica',
   pace: 'slow',

@@ -33,6 +33,9 @@ export default defineDetector({
     'hw.gpu.utilization',
     'inference.requests.running',
     'inference.requests.waiting',
+    'inference.requests.finished',
+    'inference.tokens.prompt',
+    'inference.tokens.generated',
     'process.uptime',
   ],
   needs: [
@@ -75,7 +78,12 @@ export default defineDetector({
     const running = engine?.gauge('inference.requests.running')?.max(view.wf);
     const waiting = engine?.gauge('inference.requests.waiting')?.max(view.wf);
     const activity = busy(view, view.wf);
-    const idle = running !== undefined && running.value === 0 && (waiting?.value ?? 0) === 0;
+    // Gauges can miss short requests; the counters do not.
+    const work = ['inference.tokens.prompt', 'inference.tokens.generated', 'inference.requests.finished'].flatMap(
+      (signal) => engine?.counter(signal)?.increase(2 * view.wf)?.value ?? [],
+    );
+    const still = work.length >= 2 && work.every((n) => n === 0);
+    const idle = still && running !== undefined && running.value === 0 && (waiting?.value ?? 0) === 0;
     if (!now && !(activity && running)) return view.missing('hw.gpu.memory.usage', 'hw.gpu.dram_active');
     if (idle && activity && activity.value >= p.active) {
       return view.judge({

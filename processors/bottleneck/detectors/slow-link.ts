@@ -1,6 +1,6 @@
 import { t } from '../../../config/schema.ts';
 import { median } from '../../../pipeline/kit/stats/robust.ts';
-import { busBandwidth, type SizeClass, sizeClasses } from '../comm.ts';
+import { type AtSize, busBandwidth, timesAtSizes } from '../comm.ts';
 import { defineDetector } from '../detector.ts';
 import type { Group, Transfer } from '../events.ts';
 import type { View } from '../view.ts';
@@ -20,13 +20,13 @@ function compareGroup(
   group: Group,
   windowMs: number,
 ): Compared | undefined {
-  const now = sizeClasses(group, view.now, windowMs);
+  const now = timesAtSizes(group, view.now, windowMs);
   if (now.length === 0) return undefined;
   const others = view.once(`slowlink|classes|${group.size}|${windowMs}`, () => {
-    const out: { group: Group; classes: Map<string, SizeClass> }[] = [];
+    const out: { group: Group; classes: Map<string, AtSize> }[] = [];
     for (const g of view.events.groups.values())
       if (g.size === group.size)
-        out.push({ group: g, classes: new Map(sizeClasses(g, view.now, windowMs).map((c) => [c.key, c])) });
+        out.push({ group: g, classes: new Map(timesAtSizes(g, view.now, windowMs).map((c) => [c.key, c])) });
     return out;
   });
   let own = 0;
