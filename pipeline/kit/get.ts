@@ -11,6 +11,7 @@ import { type ClientOptions, credentials } from './client-options.ts';
 import type { Clock } from './clock.ts';
 import type { Logger } from './log.ts';
 import { openTunnel, proxyAuthorization } from './post-proxy.ts';
+import { sharedReads } from './shared-reads.ts';
 import type { ClientTls } from './tls.ts';
 import { USER_AGENT } from './version.ts';
 
@@ -116,7 +117,7 @@ export function getter(options: GetterOptions): Getter {
     agent?.agent.destroy();
     // Two: a request and, where there is one, a stream.
     const kept = { keepAlive: true, maxSockets: 2, maxFreeSockets: 1 };
-    const made = tls ? new HttpsAgent({ ...kept, ...tls }) : new HttpAgent(kept);
+    const made = tls ? new HttpsAgent({ ...kept, ...tls }) : new HttpAgent({ ...kept, ...sharedReads });
     if (tls && proxy) tunnelThrough(made as HttpsAgent, proxy, tls);
     agent = { tls, agent: made };
     return made;
