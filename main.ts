@@ -117,8 +117,12 @@ export async function main(args: readonly string[], io: CommandIo): Promise<numb
       throw new UsageError(`there is no command "${first}"${near === undefined ? '' : `; did you mean ${near}?`}`);
     }
     const { load, staysForLong } = COMMANDS[isWord ? first : 'run']!;
-    // What runs every few seconds is otherwise forgotten and compiled again (docs/decisions/memory.md).
-    if (staysForLong) setFlagsFromString('--no-flush-bytecode');
+    if (staysForLong) {
+      // What runs every few seconds is otherwise forgotten and compiled again; and a heap that is small, with much outside it,
+      // is collected far too often (docs/decisions/memory.md).
+      setFlagsFromString('--no-flush-bytecode');
+      setFlagsFromString('--heap-growing-percent=100');
+    }
     const command = await load();
     return await command(isWord ? rest : args, io);
   } catch (error) {
