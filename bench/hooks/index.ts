@@ -11,6 +11,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { resolve } from '../../config/schema.ts';
 import type { Consumer, Context } from '../../pipeline/component.ts';
 import { systemClock } from '../../pipeline/kit/clock.ts';
@@ -103,7 +104,7 @@ async function measure(form: HooksMeasured['form'], written: boolean, events: nu
     },
   };
   const running = await hooksReceiver.start(resolve(hooksReceiver.config, { socket: { path } }), next, context());
-  const sender: ChildProcess = fork(process.argv[1]!, ['sender', path, form, String(events)]);
+  const sender: ChildProcess = fork(fileURLToPath(import.meta.url), ['sender', path, form, String(events)]);
   try {
     const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
     for (let waited = 0; taken < 20 * events && waited < 20_000; waited += 20) await pause(20);

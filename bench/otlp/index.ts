@@ -11,6 +11,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import protobuf from 'protobufjs';
 import { resolve } from '../../config/schema.ts';
 import type { Consumer, Context } from '../../pipeline/component.ts';
@@ -262,9 +263,10 @@ export async function benchReceiver(seconds = 3): Promise<Measured[]> {
         },
       };
       const running = await otlpReceiver.start(config, next, { ...context, log });
-      const sender = fork(process.argv[1]!, ['sender', transport, url]);
+      const sender = fork(fileURLToPath(import.meta.url), ['sender', transport, url]);
       const waitFor = async (done: () => boolean) => {
         while (!done() && sender.exitCode === null) await systemClock.sleep(5);
+        if (sender.exitCode !== null) throw new Error(`the sender ended with ${sender.exitCode}`);
       };
       await waitFor(() => items > 50_000);
       const begin = process.cpuUsage();
