@@ -42,6 +42,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Say how often the verdicts are right, on simulated or labelled cases',
     load: async () => (await import('./commands/score.ts')).score,
   },
+  test: {
+    summary: 'Run the tests inside alert rules',
+    load: async () => (await import('./commands/test.ts')).test,
+  },
   'config-schema': {
     summary: 'Print a JSON Schema of the config file, for editors',
     load: async () => (await import('./commands/config-schema.ts')).configSchemaCommand,

@@ -1,5 +1,6 @@
 /** Every processor that a config file can name, in the order `enginelight components` shows them. */
 import type { ProcessorDefinition } from '../pipeline/component.ts';
+import { alerts } from './alerts/index.ts';
 import { attributes } from './attributes/index.ts';
 import { bottleneck } from './bottleneck/index.ts';
 import { correlation } from './correlation/index.ts';
@@ -14,6 +15,7 @@ export const processors: readonly ProcessorDefinition<any>[] = [
   normalize,
   correlation,
   bottleneck,
+  alerts,
   resource,
   attributes,
   filter,

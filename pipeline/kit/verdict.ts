@@ -181,6 +181,10 @@ export interface Alert {
   readonly starts_at: string;
   readonly ends_at: string | null;
   readonly annotations: Readonly<Record<string, string>>;
+  /** What its condition came to, in the unit of its signal. */
+  readonly value?: number;
+  /** Why it tells nobody: a silence, a maintenance window, another alert. */
+  readonly suppressed?: string;
 }
 
 const SEVERITY_NUMBER: Record<Severity, number> = { info: 9, warning: 13, critical: 17 };

@@ -125,7 +125,7 @@ export function createJudge(store: Store): Judge {
       case 'bound': {
         const chain: string[] = [];
         for (let t: Term | undefined = condition.term; t; t = t.dividedBy) {
-          if (!store.index(t).seen && !NONE_WHEN_GONE.has(t.signal)) chain.push(t.signal);
+          if (store.index(t).groups.size === 0 && !NONE_WHEN_GONE.has(t.signal)) chain.push(t.signal);
         }
         return chain;
       }

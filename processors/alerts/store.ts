@@ -29,8 +29,6 @@ export interface TermIndex {
   readonly term: Term;
   readonly by: readonly string[];
   readonly groups: Map<string, Group>;
-  /** A series matched it at some time. */
-  seen: boolean;
 }
 
 export interface StoreLimits {
@@ -86,7 +84,7 @@ export function createStore(rules: readonly Rule[], limits: StoreLimits): Store 
 
   for (const rule of rules) {
     for (const term of termsOf(rule.when)) {
-      const index: TermIndex = { term, by: term.by ?? rule.by, groups: new Map(), seen: false };
+      const index: TermIndex = { term, by: term.by ?? rule.by, groups: new Map() };
       indexes.set(term, index);
       const list = bySignal.get(term.signal) ?? [];
       list.push(index);
@@ -96,8 +94,8 @@ export function createStore(rules: readonly Rule[], limits: StoreLimits): Store 
   for (const [signal, list] of bySignal) wanted.set(signal, wantedOf(list.map((i) => i.term)));
 
   function matches(series: Series, term: Term): boolean {
-    return term.where.every(({ attribute, values, negated }) => {
-      const value = wordOf(series, attribute);
+    return term.where.every(({ attribute, values, negated, view }) => {
+      const value = view ? text(series.attributes[attribute]) : wordOf(series, attribute);
       const fits = values === '*' ? value !== undefined : value !== undefined && values.includes(value);
       return fits !== negated;
     });
@@ -138,7 +136,6 @@ export function createStore(rules: readonly Rule[], limits: StoreLimits): Store 
     const groups = fitting.flatMap((index) => {
       // A series that has none of the words is not about such an entity at all.
       if (index.by.length > 0 && !index.by.some((word) => labels[word] !== undefined)) return [];
-      index.seen = true;
       const at = groupKey(index.by, labels);
       let group = index.groups.get(at);
       if (!group) {

@@ -309,7 +309,9 @@ function unitOfTerm(term: Term, signals: ReadonlyMap<string, SignalInfo>): strin
   if (term.fold === 'share_above') return '1';
   if (term.fold === 'count' || term.combine === 'count') return '{observation}';
   const unit = signals.get(term.signal)?.unit ?? OWN_METRICS[term.signal];
-  return unit === undefined ? undefined : term.fold === 'rate' ? `${unit}/s` : unit;
+  if (unit === undefined || term.fold !== 'rate') return unit;
+  // Seconds per second are a share of time.
+  return unit === 's' ? '1' : `${unit}/s`;
 }
 
 const RATIO_KEYS = /usage$|utilization$|_active$|ratio$|saturation$/;
@@ -422,7 +424,7 @@ function readWhere(
   }
   // Views show the same thing otherwise: those that were not asked for must not be mixed in.
   for (const view of info?.views ?? []) {
-    if (!tests.some((t) => t.attribute === view)) tests.push({ attribute: view, values: '*', negated: true });
+    if (!tests.some((t) => t.attribute === view)) tests.push({ attribute: view, values: '*', negated: true, view: true });
   }
   return tests;
 }

@@ -29,6 +29,8 @@ export interface AttributeTest {
   readonly attribute: string;
   readonly values: readonly string[] | '*';
   readonly negated: boolean;
+  /** It is about an attribute of the series of exactly this name, whatever the same word means elsewhere. */
+  readonly view?: true;
 }
 
 export interface Term {

@@ -87,7 +87,12 @@ function readMetric(r: Reader, end: number, target: Target): void {
     }
   }
   const type = TYPES[dataTag];
-  if (data === undefined || type === undefined) return;
+  if (data === undefined || type === undefined) {
+    // It gives no points; what is malformed is refused all the same.
+    if (metadata) readMetadata(metadata);
+    r.at = end;
+    return;
+  }
   readData(data, type, { name, description, unit, metadata }, target);
 }
 

@@ -75,6 +75,12 @@ test('a batch made from an opened one does not take over its count or its bytes'
   expect(encodeRequest(changed, 'protobuf').length).toBe(0);
 });
 
+test('malformed metadata of a metric without points is refused, opened or decoded', () => {
+  const bytes = message(1, message(2, message(2, message(12, message(2, Uint8Array.of(0x0a, 67))))));
+  expect(() => openRequest('metrics', bytes)).toThrow(ProtobufError);
+  expect(() => decodeRequest('metrics', bytes, 'protobuf')).toThrow(ProtobufError);
+});
+
 test('a histogram that has to be left out is left out of what is passed on', () => {
   const bytes = message(1, message(2, message(2, message(9, message(1, fixed64(6, 1n)), message(1, double(7, 1))))));
   const opened = openRequest('metrics', bytes);
