@@ -46,7 +46,8 @@ export const test: Command = async (args, io) => {
       io.out(`${file.file}: FAILED ${name}\n`);
       for (const failure of failures) io.out(`    ${failure}\n`);
     }
-    if (flags.untested && untested.length > 0) io.out(`${file.file}: no test sees these fire: ${untested.join(', ')}\n`);
+    if (flags.untested && untested.length > 0)
+      io.out(`${file.file}: no test sees these fire: ${untested.join(', ')}\n`);
   }
   if (flags.json) io.out(`${JSON.stringify({ files: report }, undefined, 2)}\n`);
   else {

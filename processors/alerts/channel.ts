@@ -54,6 +54,8 @@ export interface Channel {
   readonly key: string;
   readonly signal: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** It counts up (a counter, a histogram), as opposed to going up and down. */
+  readonly counts: boolean;
   /** Wall time of the newest sample. */
   lastMs: number;
   /** Time between samples, usually. */
@@ -164,6 +166,7 @@ export function newChannel(
     key,
     signal: metric.name,
     labels,
+    counts,
     lastMs: Number.NEGATIVE_INFINITY,
     stepMs: 0,
     endedMs: Number.NEGATIVE_INFINITY,

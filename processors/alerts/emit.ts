@@ -1,5 +1,5 @@
 /** Alerts as they leave: log records when they begin, end and are said again, and the gauge of what is pending and firing. */
-import { type Rule, labelOfWord } from '../../pipeline/kit/rules/rule.ts';
+import { labelOfWord, type Rule } from '../../pipeline/kit/rules/rule.ts';
 import { fillTemplate } from '../../pipeline/kit/rules/template.ts';
 import { type Alert, alertRecord, type EntityName, isoTime, resourceOf } from '../../pipeline/kit/verdict.ts';
 import {

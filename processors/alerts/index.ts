@@ -56,6 +56,9 @@ export const alerts = defineProcessor({
     let expiredAt = startedAt;
     let savedAt = startedAt;
     let changed = false;
+    let busy = false;
+    let saving: Promise<boolean> | undefined;
+    let handedOn: Promise<void> = Promise.resolve();
     let timer: Timer | undefined;
     let stopped = false;
 
@@ -101,7 +104,10 @@ export const alerts = defineProcessor({
       if (!live) {
         live = begin(rule, key, values, answer, value, now);
         if (!live) return;
-        if (count >= config.limits.alerts) return refused.add(1);
+        if (count >= config.limits.alerts) {
+          refused.add(1);
+          return;
+        }
         of.set(key, live);
         count++;
         changed = true;
@@ -202,21 +208,35 @@ export const alerts = defineProcessor({
     async function keep(force: boolean): Promise<void> {
       const now = clock.now();
       // Also without a change now and then: what an alert was last true at tells a short pause from a long one.
-      if (!state || !(force || changed || (count > 0 && now - savedAt >= 60_000))) return;
+      if (!state || (saving && !force) || !(force || changed || (count > 0 && now - savedAt >= 60_000))) return;
       changed = false;
       savedAt = now;
-      await state.write({ version: STATE_VERSION, alerts: [...all()].map(save) });
+      await saving;
+      saving = state.write({ version: STATE_VERSION, alerts: [...all()].map(save) });
+      await saving;
+      saving = undefined;
     }
 
     function arm(): void {
       if (stopped) return;
+      if (outbox.length > OUTBOX) {
+        meter.dropped('logs', outbox.length - OUTBOX, 'queue_full');
+        outbox = outbox.slice(-OUTBOX);
+      }
       const every = config.evaluation_interval;
       timer = clock.after(every - (clock.now() % every), () => {
         round();
-        deliver()
-          .then(() => keep(false))
-          .catch((error: unknown) => log.error('Alerts could not be handed on.', { error }))
-          .finally(arm);
+        // Neither a slow stage behind nor a slow disk delays the judging.
+        if (!busy) {
+          busy = true;
+          handedOn = deliver()
+            .catch((error: unknown) => log.error('Alerts could not be handed on.', { error }))
+            .finally(() => {
+              busy = false;
+            });
+        }
+        void keep(false);
+        arm();
       });
     }
     arm();
@@ -244,6 +264,7 @@ export const alerts = defineProcessor({
         if (stopped) return;
         stopped = true;
         timer?.cancel();
+        await handedOn;
         await deliver();
         await keep(true);
       },

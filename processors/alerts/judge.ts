@@ -1,8 +1,9 @@
 /**
  * Conditions to answers: true, false, or not known. Not known is what it is for a person: with `all`, one false still makes
- * it false, with `any`, one true makes it true.
+ * it false, with `any`, one true makes it true. A condition on what an entity does not expose at all has no say in an `any`
+ * whose other conditions can be judged.
  */
-import type { Condition, Rule, Term } from '../../pipeline/kit/rules/rule.ts';
+import type { Condition, Fold, Rule, Term } from '../../pipeline/kit/rules/rule.ts';
 import { type Channel, isAlive } from './channel.ts';
 import { type Group, groupKey, type Store, type TermIndex } from './store.ts';
 
@@ -12,10 +13,19 @@ export interface Judgement {
   readonly answer: Answer;
   /** What the first bound that decided came to; NaN where nothing is known. */
   readonly value: number;
+  /** Not known because the entity has no such series. */
+  readonly absent?: true;
 }
 
 /** Where a series that has ended says "none", not "not known". */
 const NONE_WHEN_GONE = new Set(['enginelight_finding_active']);
+
+const UNKNOWN: Judgement = { answer: undefined, value: Number.NaN };
+const ABSENT: Judgement = { answer: undefined, value: Number.NaN, absent: true };
+
+const COUNTING = new Set<Fold>(['increase', 'rate', 'count', 'quantile', 'share_above']);
+const canGive = (channel: Channel, fold: Fold): boolean =>
+  fold === 'mean' || fold === 'age' || COUNTING.has(fold) === channel.counts;
 
 export interface Judge {
   /** The entities that a rule can be about now. */
@@ -64,7 +74,7 @@ export function createJudge(store: Store): Judge {
     switch (condition.kind) {
       case 'bound': {
         const value = termValue(condition.term, rule, values, now);
-        if (value === undefined || Number.isNaN(value)) return { answer: undefined, value: Number.NaN };
+        if (value === undefined || Number.isNaN(value)) return unknownOf(condition.term, rule, values);
         const bound = firing ? condition.clear : condition.bound;
         switch (condition.comparison) {
           case '>':
@@ -79,21 +89,33 @@ export function createJudge(store: Store): Judge {
       }
       case 'not': {
         const inner = judge(condition.of, rule, values, false, now);
-        return { answer: inner.answer === undefined ? undefined : !inner.answer, value: inner.value };
+        return inner.answer === undefined ? inner : { answer: !inner.answer, value: inner.value };
       }
       default: {
         const decides = condition.kind === 'any';
         let unknown = false;
+        let absent = 0;
         let first: Judgement | undefined;
         for (const one of condition.of) {
           const got = judge(one, rule, values, firing, now);
           if (got.answer === decides) return { answer: decides, value: decides ? got.value : (first ?? got).value };
-          if (got.answer === undefined) unknown = true;
+          if (got.absent) absent++;
+          else if (got.answer === undefined) unknown = true;
           if (first === undefined || Number.isNaN(first.value)) first = got;
         }
+        // All of nothing known is not known; of several ways to come true, those that are not there do not count.
+        if (absent === condition.of.length || (absent > 0 && !decides))
+          return { answer: undefined, value: Number.NaN, absent: true };
         return { answer: unknown ? undefined : !decides, value: first?.value ?? Number.NaN };
       }
     }
+  }
+
+  function unknownOf(term: Term, rule: Rule, values: Readonly<Record<string, string>>): Judgement {
+    const index = store.index(term);
+    const group = groupOf(index, index.by === rule.by ? values : { ...common(rule, values), ...values });
+    const there = group && [...group.channels].some((channel) => canGive(channel, term.fold));
+    return there ? UNKNOWN : ABSENT;
   }
 
   function common(rule: Rule, values: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

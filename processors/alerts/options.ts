@@ -15,7 +15,10 @@ const match = () =>
   });
 
 export const alertsOptions = options({
-  default_rules: t.boolean({ description: 'Use the rules that come with enginelight (docs/alerts.md).', default: true }),
+  default_rules: t.boolean({
+    description: 'Use the rules that come with enginelight (docs/alerts.md).',
+    default: true,
+  }),
   rule_files: t.list(t.path({ description: 'A rule file, or a folder of them.' }), {
     description: 'Rules of your own, with tests inside (`enginelight test FILE`).',
     default: [],
@@ -111,8 +114,7 @@ export function checkAlerts(config: AlertsConfig): ConfigMistake[] {
   const mistakes: ConfigMistake[] = [];
   const files = ruleFiles(config);
   for (const file of files) {
-    for (const problem of file.problems)
-      mistakes.push({ path: ['rule_files'], message: shownMistake(problem) });
+    for (const problem of file.problems) mistakes.push({ path: ['rule_files'], message: shownMistake(problem) });
   }
   const names = [...new Set(files.flatMap((f) => f.rules.map((r) => r.name)))];
   config.disabled.forEach((name, i) => {

@@ -31,7 +31,9 @@ export const DAY_NAMES: readonly Day[] = DAYS;
 export function fits(match: LabelMatch, labels: Labels): boolean {
   for (const label in match) {
     const value = labels[label] ?? '';
-    if (!match[label]!.some((wanted) => (wanted.startsWith('~') ? whole(wanted.slice(1)).test(value) : wanted === value)))
+    if (
+      !match[label]!.some((wanted) => (wanted.startsWith('~') ? whole(wanted.slice(1)).test(value) : wanted === value))
+    )
       return false;
   }
   return true;
@@ -82,9 +84,7 @@ export function isOpen(window: Maintenance, now: number): boolean {
   const { day, minute } = localTime(now, window.timezone);
   if (window.to > window.from) return window.days.has(day) && minute >= window.from && minute < window.to;
   // Over midnight: it began today, or yesterday.
-  return (
-    (window.days.has(day) && minute >= window.from) || (window.days.has((day + 6) % 7) && minute < window.to)
-  );
+  return (window.days.has(day) && minute >= window.from) || (window.days.has((day + 6) % 7) && minute < window.to);
 }
 
 /** What keeps an alert quiet by the clock; undefined if nothing does. */

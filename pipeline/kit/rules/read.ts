@@ -424,7 +424,8 @@ function readWhere(
   }
   // Views show the same thing otherwise: those that were not asked for must not be mixed in.
   for (const view of info?.views ?? []) {
-    if (!tests.some((t) => t.attribute === view)) tests.push({ attribute: view, values: '*', negated: true, view: true });
+    if (!tests.some((t) => t.attribute === view))
+      tests.push({ attribute: view, values: '*', negated: true, view: true });
   }
   return tests;
 }

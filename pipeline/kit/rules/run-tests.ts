@@ -22,8 +22,8 @@ import {
   Temporality,
 } from '../../model.ts';
 import { manualClock } from '../clock.ts';
-import { type Alert, alertOf } from '../verdict.ts';
 import { memoryLogger } from '../log.ts';
+import { type Alert, alertOf } from '../verdict.ts';
 import type { LoadedRules } from './files.ts';
 import { OWN_METRICS } from './read.ts';
 import { type Expectation, type RuleTest, type Sample, type TestSeries, WORDS } from './rule.ts';
@@ -62,7 +62,11 @@ async function runTest(test: RuleTest, path: string, options: RunOptions): Promi
     rule_files: [path],
     evaluation_interval: `${Math.min(test.intervalMs, 15_000) / 1000}s`,
   });
-  const stage = await alerts.start(config, { consume: (batch) => take(batch, firing) }, contextFor(options, clock, log));
+  const stage = await alerts.start(
+    config,
+    { consume: (batch) => take(batch, firing) },
+    contextFor(options, clock, log),
+  );
   const feeds = seriesOf(test, options.signals);
   const steps = Math.max(0, ...test.expect.map((e) => Math.ceil(e.atMs / test.intervalMs)));
   const due = [...test.expect].sort((a, b) => a.atMs - b.atMs);
