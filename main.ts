@@ -46,6 +46,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Run the tests inside alert rules',
     load: async () => (await import('./commands/test.ts')).test,
   },
+  rules: {
+    summary: 'List the alert rules, or export them for Prometheus and Alertmanager',
+    load: async () => (await import('./commands/rules.ts')).rules,
+  },
   'config-schema': {
     summary: 'Print a JSON Schema of the config file, for editors',
     load: async () => (await import('./commands/config-schema.ts')).configSchemaCommand,

@@ -5,6 +5,7 @@
  * `npm run interop -- NAME…` runs only these; `--build-collector` builds a Collector first; with
  * ENGINELIGHT_INTEROP_REQUIRE=1 a skipped check is a failure.
  */
+import { checkAlerts } from './alerts.ts';
 import { buildCollector, checkCollector } from './collector.ts';
 import { checkDynamo } from './dynamo.ts';
 import { bench, Skipped } from './kit.ts';
@@ -18,6 +19,7 @@ const CHECKS = {
   llm_d: checkLlmD,
   dynamo: checkDynamo,
   node_exporter: checkNodeExporter,
+  alerts: checkAlerts,
 };
 
 const args = process.argv.slice(2);

@@ -13,6 +13,7 @@ export function readTests(top: Fields, rules: readonly Rule[], fail: Fail): Rule
     const name = f.text('name') ?? `test ${tests.length + 1}`;
     const intervalMs = f.duration('interval') ?? 15_000;
     if (!(intervalMs >= 1000)) fail([...path, 'interval'], 'an interval is 1s at least');
+    const prometheus = f.flag('prometheus') ?? true;
     const series: TestSeries[] = [];
     f.each('series', (one, at) => {
       const read = readSeries(one, at, fail);
@@ -36,7 +37,7 @@ export function readTests(top: Fields, rules: readonly Rule[], fail: Fail): Rule
     });
     f.done();
     if (expect.length === 0) fail(path, `test "${name}" expects nothing; add { at: 5m, alert: NAME, firing: [] }`);
-    tests.push({ name, intervalMs, series, expect });
+    tests.push({ name, prometheus, intervalMs, series, expect });
   });
   return tests;
 }

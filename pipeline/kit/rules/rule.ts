@@ -119,6 +119,8 @@ export interface Expectation {
 
 export interface RuleTest {
   readonly name: string;
+  /** False: it shows what Prometheus' rules cannot do, and is not exported. */
+  readonly prometheus: boolean;
   readonly intervalMs: number;
   readonly series: readonly TestSeries[];
   readonly expect: readonly Expectation[];
