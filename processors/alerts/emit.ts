@@ -6,8 +6,6 @@ import {
   gauge,
   type LogRecord,
   type Metric,
-  type MetricsBatch,
-  metricsBatch,
   NO_RECORDED_VALUE,
   type NumberPoint,
   nanosFromMs,
@@ -75,7 +73,7 @@ interface Row {
 /** Points of what is, and end markers of what no longer is; most series are `limit`. */
 export function activeGauges(limit: number) {
   let current = new Map<string, Series>();
-  return (lives: Iterable<Live>, blind: ReadonlyMap<string, string>, now: number): MetricsBatch | undefined => {
+  return (lives: Iterable<Live>, blind: ReadonlyMap<string, string>, now: number): readonly NumberPoint[] => {
     const next = new Map<string, Series>();
     const items: NumberPoint[] = [];
     const time = nanosFromMs(now);
@@ -111,6 +109,6 @@ export function activeGauges(limit: number) {
       if (!next.has(key)) items.push({ series, time, startTime: 0n, flags: NO_RECORDED_VALUE, value: 0 });
     }
     current = next;
-    return items.length > 0 ? metricsBatch(items) : undefined;
+    return items;
   };
 }

@@ -7,9 +7,9 @@ import { RetryableError } from '../../pipeline/errors.ts';
 import type { Timer } from '../../pipeline/kit/clock.ts';
 import { type Rule, termsOf } from '../../pipeline/kit/rules/rule.ts';
 import { openStateFile } from '../../pipeline/kit/state-file.ts';
-import { INCIDENT_EVENT, incidentOf } from '../../pipeline/kit/verdict.ts';
-import { type Batch, type LogRecord, logsBatch } from '../../pipeline/model.ts';
+import { type Batch, type LogRecord, logsBatch, metricsBatch, type NumberPoint } from '../../pipeline/model.ts';
 import { activeGauges, labelsOf, recordOf } from './emit.ts';
+import { createIncidents } from './incidents.ts';
 import { createJudge } from './judge.ts';
 import { advance, begin, type Live, load, save } from './life.ts';
 import { alertsOptions, checkAlerts, readMaintenance, readSilences, ruleFiles, rulesInForce } from './options.ts';
@@ -44,8 +44,7 @@ export const alerts = defineProcessor({
     );
     /** By rule, then by entity. */
     const lives = new Map<Rule, Map<string, Live>>(rules.map((rule) => [rule, new Map()]));
-    /** The open incident of each service. */
-    const incidents = new Map<string, { id: string; text: string }>();
+    const incidents = createIncidents();
     const gauges = activeGauges(GAUGES);
     const startedAt = clock.now();
     let count = 0;
@@ -53,6 +52,7 @@ export const alerts = defineProcessor({
     let saidBlind = '';
     let heard = false;
     let outbox: LogRecord[] = [];
+    let gaugesWaiting: readonly NumberPoint[] = [];
     let expiredAt = startedAt;
     let savedAt = startedAt;
     let changed = false;
@@ -95,7 +95,7 @@ export const alerts = defineProcessor({
       if (count > 0) log.info('Alerts of before the restart go on.', { alerts: count });
     }
 
-    const incidentFor = (live: Live): string | undefined => incidents.get(live.labels['service'] ?? '')?.text;
+    const incidentFor = (live: Live): string | undefined => incidents.about(live.labels);
 
     function one(rule: Rule, key: string, values: Readonly<Record<string, string>>, now: number): void {
       const of = lives.get(rule)!;
@@ -125,6 +125,9 @@ export const alerts = defineProcessor({
 
     function round(): void {
       const now = clock.now();
+      const open = incidents.points(now);
+      store.ingest(open, now);
+      if (open.length > 0) gaugesWaiting = [...gaugesWaiting, ...open].slice(-OUTBOX);
       for (const rule of rules) {
         try {
           const groups = judge.groups(rule);
@@ -196,10 +199,11 @@ export const alerts = defineProcessor({
           }
         }
       }
-      const points = gauges(all(), blind, clock.now());
-      if (!points) return;
+      const points = [...gaugesWaiting, ...gauges(all(), blind, clock.now())];
+      gaugesWaiting = [];
+      if (points.length === 0) return;
       try {
-        await next.consume(points);
+        await next.consume(metricsBatch(points));
       } catch (error) {
         log.warn('The gauge of alerts could not be handed on.', { error });
       }
@@ -241,23 +245,12 @@ export const alerts = defineProcessor({
     }
     arm();
 
-    function notice(records: readonly LogRecord[]): void {
-      for (const record of records) {
-        if (record.eventName !== INCIDENT_EVENT) continue;
-        const incident = incidentOf(record);
-        if (!incident) continue;
-        if (incident.state === 'open' && incidents.size < 1000)
-          incidents.set(incident.service, { id: incident.id, text: `${incident.id}: ${incident.summary}` });
-        else if (incidents.get(incident.service)?.id === incident.id) incidents.delete(incident.service);
-      }
-    }
-
     return {
       consume(batch: Batch) {
         if (batch.signal === 'metrics') {
           store.ingest(batch.items, clock.now());
           heard ||= batch.items.length > 0;
-        } else if (batch.signal === 'logs') notice(batch.items);
+        } else if (batch.signal === 'logs') incidents.notice(batch.items);
         return next.consume(batch);
       },
       async stop() {

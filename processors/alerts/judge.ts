@@ -3,7 +3,7 @@
  * it false, with `any`, one true makes it true. A condition on what an entity does not expose at all has no say in an `any`
  * whose other conditions can be judged.
  */
-import type { Condition, Fold, Rule, Term } from '../../pipeline/kit/rules/rule.ts';
+import { COMMON_WORDS, type Condition, type Fold, type Rule, type Term } from '../../pipeline/kit/rules/rule.ts';
 import { type Channel, isAlive } from './channel.ts';
 import { type Group, groupKey, type Store, type TermIndex } from './store.ts';
 
@@ -18,7 +18,7 @@ export interface Judgement {
 }
 
 /** Where a series that has ended says "none", not "not known". */
-const NONE_WHEN_GONE = new Set(['enginelight_finding_active']);
+const NONE_WHEN_GONE = new Set(['enginelight_finding_active', 'enginelight_incident_open']);
 
 const UNKNOWN: Judgement = { answer: undefined, value: Number.NaN };
 const ABSENT: Judgement = { answer: undefined, value: Number.NaN, absent: true };
@@ -122,7 +122,7 @@ export function createJudge(store: Store): Judge {
     let agreed: Record<string, string> | undefined;
     for (const index of ownIndexes(rule)) {
       for (const channel of groupOf(index, values)?.channels ?? []) {
-        if (!agreed) agreed = { ...channel.labels };
+        if (!agreed) agreed = pick(channel.labels);
         else for (const [k, v] of Object.entries(agreed)) if ((channel.labels[k] ?? v) !== v) delete agreed[k];
       }
     }
@@ -172,6 +172,13 @@ export function createJudge(store: Store): Judge {
     common,
     missing: (rule) => missing(rule.when),
   };
+}
+
+/** What other rules tell entities apart by is nothing to this one. */
+function pick(labels: Readonly<Record<string, string>>): Record<string, string> {
+  const out: Record<string, string> = Object.create(null);
+  for (const word of COMMON_WORDS) if (labels[word] !== undefined) out[word] = labels[word];
+  return out;
 }
 
 function boundTerms(condition: Condition): readonly Term[] {

@@ -45,6 +45,8 @@ export interface Store {
 }
 
 const MAX_LABEL = 200;
+/** OpenTelemetry's word for nothing. */
+const UNKNOWN_SERVICE = /^unknown_service(:|$)/;
 const SKEW_MS = 120_000;
 // Values become labels of alerts: no control characters, and no longer than people read.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -62,9 +64,10 @@ function text(value: AnyValue | undefined): string | undefined {
 function wordOf(series: Series, word: string): string | undefined {
   for (const name of Object.hasOwn(WORDS, word) ? WORDS[word]! : [word]) {
     const found = text(series.attributes[name]) ?? text(series.resource.attributes[name]);
-    if (found !== undefined && found !== '') return found;
+    if (found !== undefined && found !== '' && !(word === 'service' && UNKNOWN_SERVICE.test(found))) return found;
   }
-  return undefined;
+  // A finding is about an entity, which its resource need not name.
+  return series.attributes['entity_kind'] === word ? text(series.attributes['entity']) : undefined;
 }
 
 export const groupKey = (by: readonly string[], values: Readonly<Record<string, string>>): string =>

@@ -143,6 +143,15 @@ function agePromql(term: Term, comparison: string, bound: number, of: Promql): s
 
 /** The selector of a term without its range; the family's own series for counters and gauges. */
 function baseOf(term: Term, of: Promql, suffix = '', extra = ''): string {
+  const base = selectorOf(term, of, suffix, extra);
+  // A finding names a GPU as its entity, not by the attribute that metrics of the GPU have.
+  const about = OF_ENTITIES.has(term.signal) && of.labels.includes('hw_id') && term.fold === 'last';
+  return about ? `label_replace(${base}, "hw_id", "$1", "entity", "(GPU-.*)")` : base;
+}
+
+const OF_ENTITIES = new Set(['enginelight_finding_active', 'enginelight_incident_open']);
+
+function selectorOf(term: Term, of: Promql, suffix: string, extra: string): string {
   const info = of.signals.get(term.signal);
   const family = familyOf(term.signal, instrumentFor(term.fold, info), info);
   const where = [...term.where.map(matcher), ...(extra === '' ? [] : [extra])];

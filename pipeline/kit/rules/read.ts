@@ -24,12 +24,13 @@ import {
 } from './rule.ts';
 import { templateMistake } from './template.ts';
 
-/** Metrics that rules may use and that no engine gives: of the scraping, and of `bottleneck`. */
+/** Metrics that rules may use and that no engine gives: of the scraping, and of the verdict. */
 export const OWN_METRICS: Readonly<Record<string, string>> = {
   up: '1',
   scrape_duration_seconds: 's',
   scrape_samples_scraped: '1',
   enginelight_finding_active: '1',
+  enginelight_incident_open: '1',
 };
 
 export interface ReadOptions {

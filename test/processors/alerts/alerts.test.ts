@@ -132,6 +132,43 @@ describe('an alert', () => {
     expect(a.alerts()[0]?.annotations['incident']).toBe('i1: GPU G is hot');
   });
 
+  test('can be about an incident, while it is open', async () => {
+    const rule = `rules:
+  - alert: Incident
+    severity: critical
+    by: [service, incident, gpu]
+    for: 0s
+    keep_firing_for: 0s
+    when: { signal: enginelight_incident_open, where: { severity: critical }, above: 0 }
+`;
+    const a = await start({}, rule);
+    const entity = { kind: 'gpu', id: 'GPU-1', service: 'chat', node: 'n1' };
+    const incident = { id: 'i1', service: 'chat', severity: 'warning', state: 'open', summary: 's' };
+    const say = (more: object) =>
+      a.stage.consume(
+        logsBatch([incidentRecord({ ...incident, root: { detector: 'd', entity }, ...more } as never, a.clock.now())]),
+      );
+    await say({});
+    await a.clock.advance(10_000);
+    expect(a.alerts()).toEqual([]);
+    await say({ severity: 'critical' });
+    await a.clock.advance(10_000);
+    expect(a.alerts()[0]).toMatchObject({
+      labels: { service: 'chat', incident: 'i1', gpu: 'GPU-1', node: 'n1' },
+      annotations: { incident: 'i1: s' },
+    });
+    await say({ severity: 'critical', state: 'resolved' });
+    await a.clock.advance(10_000);
+    expect(a.alerts().at(-1)?.ends_at).not.toBeNull();
+    const gauge = a.out.points().filter((p) => p.series.metric.name === 'enginelight_incident_open');
+    expect(gauge.map((p) => [p.series.attributes['severity'], p.flags])).toEqual([
+      ['warning', 0],
+      ['warning', 1],
+      ['critical', 0],
+      ['critical', 1],
+    ]);
+  });
+
   test('is handed on again when the next stage had no room', async () => {
     const a = await start();
     await a.hold('r0', 0.95, 20);
