@@ -22,6 +22,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Say every mistake of a config at once, with its place',
     load: async () => (await import('./commands/validate.ts')).validate,
   },
+  check: {
+    summary: 'Say what answers at some addresses, what is wrong there, and what cannot be seen',
+    load: async () => (await import('./commands/check.ts')).check,
+  },
   hooks: {
     summary: 'Show and change what the hooks inside engines send to a running daemon',
     load: async () => (await import('./commands/hooks.ts')).hooks,

@@ -127,7 +127,7 @@ const WORDS: readonly { readonly what: string; readonly words: RegExp; readonly 
       /^pipeline\/kit\/clock\.ts$/,
       /^pipeline\/runtime\.ts$/,
       /^main\.ts$/,
-      /^commands\/run\.ts$/,
+      /^commands\/(run|check)\.ts$/,
       /^simulator\/cli\.ts$/,
     ],
   },

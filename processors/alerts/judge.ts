@@ -23,6 +23,14 @@ const NONE_WHEN_GONE = new Set(['enginelight_finding_active', 'enginelight_incid
 const UNKNOWN: Judgement = { answer: undefined, value: Number.NaN };
 const ABSENT: Judgement = { answer: undefined, value: Number.NaN, absent: true };
 
+/** A term's series in words: its signal, and what was asked of its attributes. */
+const selectorOf = (term: Term): string => {
+  const where = term.where
+    .filter((w) => !w.view)
+    .map((w) => `${w.attribute}=${w.negated ? '!' : ''}${w.values === '*' ? '*' : w.values.join('|')}`);
+  return where.length > 0 ? `${term.signal}{${where.join(', ')}}` : term.signal;
+};
+
 const COUNTING = new Set<Fold>(['increase', 'rate', 'count', 'quantile', 'share_above']);
 const canGive = (channel: Channel, fold: Fold): boolean =>
   fold === 'mean' || fold === 'age' || COUNTING.has(fold) === channel.counts;
@@ -147,7 +155,7 @@ export function createJudge(store: Store): Judge {
       case 'bound': {
         const chain: string[] = [];
         for (let t: Term | undefined = condition.term; t; t = t.dividedBy) {
-          if (store.index(t).groups.size === 0 && !NONE_WHEN_GONE.has(t.signal)) chain.push(t.signal);
+          if (store.index(t).groups.size === 0 && !NONE_WHEN_GONE.has(t.signal)) chain.push(selectorOf(t));
         }
         return chain;
       }
