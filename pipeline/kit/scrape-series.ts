@@ -6,7 +6,7 @@
 import type { Attributes, Point, Resource, Scope, UnixNano } from '../model.ts';
 import { formatOf } from '../wire/prometheus/format.ts';
 import { type Labels, sortPairs } from '../wire/prometheus/labels.ts';
-import { type BadLine, lineTable } from '../wire/prometheus/lines.ts';
+import { type BadLine, type DuplicateLine, lineTable } from '../wire/prometheus/lines.ts';
 import { type FamilyMetadata, readMetadata } from '../wire/prometheus/metadata.ts';
 import type { Relabel } from './relabel.ts';
 import { families as familyTable } from './scrape-families.ts';
@@ -44,6 +44,7 @@ export interface Page {
   readonly afterRelabel: number;
   readonly added: number;
   readonly duplicates: number;
+  readonly firstDuplicate: DuplicateLine | undefined;
   readonly badLines: number;
   readonly firstBad: BadLine | undefined;
 }
@@ -235,6 +236,7 @@ export function seriesTable(options: SeriesOptions): SeriesTable {
       afterRelabel: scan.samples - scan.dropped,
       added: scan.added,
       duplicates: scan.duplicates,
+      firstDuplicate: scan.firstDuplicate,
       badLines,
       firstBad,
     };

@@ -19,6 +19,7 @@ import { bodies } from './bodies.ts';
 import type { ClientOptions } from './client-options.ts';
 import { type Every, runEvery, type Tick } from './every.ts';
 import { type GetAnswer, GetFailure, type Getter, getter } from './get.ts';
+import type { Logger } from './log.ts';
 import type { Relabel } from './relabel.ts';
 import { attributeRecord } from './scrape-identity.ts';
 import { stalePoint } from './scrape-points.ts';
@@ -109,6 +110,7 @@ export function scrapeTarget(
     identify: options.identify,
   });
   const report = reporter(options.scope, target);
+  const remark = remarks(log);
   let failure: string | null | undefined = null;
   let path: string | undefined;
 
@@ -145,16 +147,8 @@ export function scrapeTarget(
 
   const succeed = (page: Page) => {
     if (page.duplicates > 0) meter.dropped('metrics', page.duplicates, 'duplicate');
-    if (page.badLines > 0) {
-      meter.dropped('metrics', page.badLines, 'bad_line');
-      const { line = 0, text = '', wrong = '' } = page.firstBad ?? {};
-      log.warn('Some lines cannot be read; the others were taken.', {
-        bad_lines: page.badLines,
-        ...(line > 0 ? { line } : {}),
-        text,
-        error: wrong,
-      });
-    }
+    if (page.badLines > 0) meter.dropped('metrics', page.badLines, 'bad_line');
+    remark(page);
     if (failure === undefined) return;
     if (failure !== null) log.info('The target can be scraped again.');
     failure = undefined;
@@ -240,6 +234,36 @@ export function scrapeTarget(
       }
       await handOn(points);
     },
+  };
+}
+
+/** Says what lines a page lost: once, and again only when it is another trouble or came back. */
+function remarks(log: Logger): (page: Page) => void {
+  let bad = '';
+  let duplicate = '';
+  // Values change with every scrape; the name in front of them says whether it is the same line.
+  const nameIn = (text: string) => /^\s*[^\s{]*/.exec(text)![0];
+  return ({ badLines, firstBad, duplicates, firstDuplicate }) => {
+    const { line = 0, text = '', wrong = '' } = firstBad ?? {};
+    const badNow = firstBad ? `${wrong} ${nameIn(text)}` : '';
+    if (badNow !== '' && badNow !== bad) {
+      log.warn('Some lines cannot be read; the others were taken.', {
+        bad_lines: badLines,
+        ...(line > 0 ? { line } : {}),
+        text,
+        error: wrong,
+      });
+    }
+    bad = badNow;
+    const duplicateNow = firstDuplicate ? nameIn(firstDuplicate.text) : '';
+    if (firstDuplicate && duplicateNow !== duplicate) {
+      log.warn('Some series are on the page more than once; the first sample of each was taken.', {
+        duplicates,
+        line: firstDuplicate.line,
+        text: firstDuplicate.text,
+      });
+    }
+    duplicate = duplicateNow;
   };
 }
 

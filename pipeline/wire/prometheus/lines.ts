@@ -27,6 +27,9 @@ export interface BadLine {
   readonly wrong: string;
 }
 
+/** A line of a series that an earlier line of its page had given. */
+export type DuplicateLine = Omit<BadLine, 'wrong'>;
+
 export interface Scan {
   /** Samples that could be read, dropped and duplicate ones included. */
   samples: number;
@@ -34,6 +37,7 @@ export interface Scan {
   dropped: number;
   /** Of these: a series that an earlier line of the page had already given. */
   duplicates: number;
+  firstDuplicate: DuplicateLine | undefined;
   /** Series that the scan before did not see. */
   added: number;
   badLines: number;
@@ -151,6 +155,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
       samples: 0,
       dropped: 0,
       duplicates: 0,
+      firstDuplicate: undefined,
       added: 0,
       badLines: 0,
       firstBad: undefined,
@@ -320,8 +325,10 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
       result.samples++;
       const part = entry.part;
       if (part === undefined) result.dropped++;
-      else if (part.generation === generation) result.duplicates++;
-      else {
+      else if (part.generation === generation) {
+        result.duplicates++;
+        result.firstDuplicate ??= { line, text: excerpt(body, p, q) };
+      } else {
         if (part.generation !== generation - 1) result.added++;
         part.generation = generation;
         part.value = value;

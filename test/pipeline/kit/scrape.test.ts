@@ -183,7 +183,7 @@ describe('lines that cannot be read cost themselves', () => {
     Buffer.from('nan NaN\ninf +Inf\nbroken{ 1\nok 2\nlast 3\n'),
   ]);
 
-  it('non-UTF-8, NaN, infinities, duplicates: everything else of the page is there, each is counted, one line is named', async () => {
+  it('non-UTF-8, NaN, infinities, duplicates: everything else of the page is there, each is counted, one of a kind is named once', async () => {
     const t = await fakeTarget((_q, r) => r.end(bytes));
     const s = await beside(t.url);
     for (let i = 0; i < 2; i++) {
@@ -198,18 +198,34 @@ describe('lines that cannot be read cost themselves', () => {
       { signal: 'metrics', items: 1, reason: 'duplicate' },
       { signal: 'metrics', items: 2, reason: 'bad_line' },
     ]);
-    const first = s.context.log.records[0]!;
-    expect(first).toMatchObject({
-      level: 'warn',
-      message: 'Some lines cannot be read; the others were taken.',
-      fields: {
-        target: `${t.url}/metrics`,
-        bad_lines: 2,
-        line: 3,
-        error: 'not valid UTF-8 text',
-        text: expect.stringContaining('b{x='),
+    expect(s.context.log.records.filter((r) => r.level === 'warn')).toMatchObject([
+      {
+        message: 'Some lines cannot be read; the others were taken.',
+        fields: {
+          target: `${t.url}/metrics`,
+          bad_lines: 2,
+          line: 3,
+          error: 'not valid UTF-8 text',
+          text: expect.stringContaining('b{x='),
+        },
       },
-    });
+      {
+        message: 'Some series are on the page more than once; the first sample of each was taken.',
+        fields: { target: `${t.url}/metrics`, duplicates: 1, line: 7, text: 'ok 2' },
+      },
+    ]);
+  });
+
+  it('are named again when others are lost, or the same after a page without any', async () => {
+    const t = await fakeTarget(page('ok 1\nbroken{ 1\n'));
+    const s = await beside(t.url);
+    const pages = ['ok 2\nbroken{ 2\n', 'ok 3\nother{ 1\n', 'ok 4\n', 'ok 5\nother{ 1\n'];
+    await s.round(2);
+    for (const text of pages) {
+      t.answer(page(text));
+      await s.round(2);
+    }
+    expect(s.context.log.records.map((r) => r.fields['text'])).toEqual(['broken{ 1', 'other{ 1', 'other{ 1']);
   });
 });
 
