@@ -58,7 +58,14 @@ export interface History {
   /** Values with their times since `from`. */
   course(key: string, from: number): { t: number[]; v: number[] };
   expire(before: number): void;
+  /** The tracks that were heard of last, `limit` at most, for the disk. */
+  dump(limit: number): SavedTrack[];
+  /** Takes tracks back that no value was added to yet. */
+  restore(tracks: readonly SavedTrack[], now: number): void;
 }
+
+/** Key, time of the first value in milliseconds, and base64 of pairs of 32-bit floats: seconds since then, value. */
+export type SavedTrack = readonly [key: string, from: number, pairs: string];
 
 export function createHistory(limit = 200_000): History {
   const tracks = new Map<string, Track>();
@@ -163,6 +170,30 @@ export function createHistory(limit = 200_000): History {
     },
     expire(before) {
       for (const [key, tr] of tracks) if (tr.last < before) tracks.delete(key);
+    },
+    dump(limit) {
+      const newest = [...tracks].sort(([, a], [, b]) => b.last - a.last).slice(0, limit);
+      return newest.map(([key, tr]) => {
+        const from = tr.t[tr.start] ?? 0;
+        const pairs = new Float32Array(tr.size * 2);
+        for (let i = 0; i < tr.size; i++) {
+          const at = (tr.start + i) % KEEP;
+          pairs[2 * i] = (tr.t[at]! - from) / 1000;
+          pairs[2 * i + 1] = tr.v[at]!;
+        }
+        return [key, from, Buffer.from(pairs.buffer).toString('base64')];
+      });
+    },
+    restore(saved, now) {
+      for (const [key, from, text] of saved) {
+        const bytes = Buffer.from(text, 'base64');
+        for (let i = 0; i + 8 <= bytes.length; i += 8) {
+          const t = from + bytes.readFloatLE(i) * 1000;
+          if (!(t <= now && t >= now - 2 * TRAILING_MS)) continue;
+          const tr = track(key);
+          if (tr) add(tr, bytes.readFloatLE(i + 4), t);
+        }
+      }
     },
   };
 }

@@ -32,6 +32,8 @@ export interface IncidentChange {
 export interface IncidentTracker {
   /** Recomputes from the firing findings. */
   update(active: readonly Active[], now: number): readonly IncidentChange[];
+  /** Those that are open and were announced, for the disk. */
+  saved(): readonly SavedIncident[];
   /** When the service was (or is) in an incident: not to be learned from. */
   frozen(service: string): readonly Span[];
   readonly open: number;
@@ -48,6 +50,22 @@ const MEMBER_KEEP_MS = 300_000;
 const MAX_FREEZE_MS = 7_200_000;
 const REEMIT_MS = 300_000;
 const RANK: Record<Severity, number> = { info: 0, warning: 1, critical: 2 };
+
+/** An incident as it is kept over a restart. */
+export interface SavedIncident {
+  readonly id: string;
+  readonly service: string;
+  readonly openedAt: number;
+  readonly detectedAt: number;
+  readonly startedAt: number;
+  readonly before: number | null;
+  readonly during: number | null;
+  readonly slo: SloKind;
+  readonly severity: Severity;
+  /** Ids of findings. */
+  readonly members: readonly string[];
+  readonly last: Incident;
+}
 
 interface Tracked {
   readonly id: string;
@@ -77,11 +95,42 @@ export function createIncidents(
   sight: (detector: string, entity: Entity) => Sight,
   missingFor: (detector: string, entity: Entity) => readonly string[],
   options: IncidentOptions,
+  /** Open before a restart; they go on when one of their findings does, and end when none has by `until`. */
+  kept: { readonly incidents: readonly SavedIncident[]; readonly until: number } = { incidents: [], until: 0 },
 ): IncidentTracker {
   const open = new Map<string, Tracked>();
   const frozen = new Map<string, Span[]>();
   const recent = new Map<string, { finding: Active; until: number }>();
   let serial = 0;
+  const waiting = new Map(kept.incidents.map((i) => [i.id, i]));
+
+  /** An incident of before the restart that one of these findings belongs to. */
+  function resume(component: readonly Active[]): Tracked | undefined {
+    for (const saved of waiting.values()) {
+      if (!component.some((f) => saved.members.includes(f.id))) continue;
+      waiting.delete(saved.id);
+      const { members: _ids, ...rest } = saved;
+      const t: Tracked = {
+        ...rest,
+        members: new Map(),
+        emitted: '',
+        emittedAt: 0,
+        announced: true,
+        freeze: { from: saved.startedAt - 60_000, until: Number.POSITIVE_INFINITY },
+      };
+      follow(t);
+      return t;
+    }
+    return undefined;
+  }
+
+  function follow(t: Tracked): void {
+    open.set(t.id, t);
+    const spans = frozen.get(t.service) ?? [];
+    spans.push(t.freeze);
+    if (spans.length > 64) spans.shift();
+    frozen.set(t.service, spans);
+  }
 
   const scopes = (id: string) => {
     const detector = detectors.get(id);
@@ -328,8 +377,22 @@ export function createIncidents(
       return open.size;
     },
     frozen: (service) => frozen.get(service) ?? [],
+    saved: () => [
+      ...waiting.values(),
+      ...[...open.values()].flatMap(({ members, last, announced, emitted, emittedAt, freeze, ...t }) =>
+        announced && last ? [{ ...t, last, members: [...members.keys()] }] : [],
+      ),
+    ],
     update(active, now) {
       const out: IncidentChange[] = [];
+      if (waiting.size > 0 && now >= kept.until) {
+        for (const { last } of waiting.values())
+          out.push({
+            incident: { ...last, state: 'resolved', impact: { ...last.impact, ended_at: isoTime(now) } },
+            to: 'resolved',
+          });
+        waiting.clear();
+      }
       for (const f of active) {
         if (f.state === 'firing' && !f.observed) recent.set(f.id, { finding: f, until: now + MEMBER_KEEP_MS });
       }
@@ -354,7 +417,7 @@ export function createIncidents(
           .map((t) => ({ t, n: component.filter((f) => t.members.has(f.id)).length }))
           .filter((o) => o.n > 0 && !seen.has(o.t))
           .sort((a, b) => b.n - a.n || a.t.openedAt - b.t.openedAt);
-        let t = overlapping[0]?.t;
+        let t = overlapping[0]?.t ?? resume(component);
         if (!t) {
           if (!matters(component, now)) continue;
           const service = serviceOf(component);
@@ -376,11 +439,7 @@ export function createIncidents(
             last: undefined,
             freeze: { from: startedAt - 60_000, until: Number.POSITIVE_INFINITY },
           };
-          open.set(t.id, t);
-          const spans = frozen.get(service) ?? [];
-          spans.push(t.freeze);
-          if (spans.length > 64) spans.shift();
-          frozen.set(service, spans);
+          follow(t);
         }
         for (const { t: other } of overlapping.slice(1)) {
           // Two incidents turned out to be one: the one with more members goes on.

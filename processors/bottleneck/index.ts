@@ -17,6 +17,7 @@ import {
   INSUFFICIENT_EVENT,
   incidentRecord,
   insufficientRecord,
+  isoTime,
   TOPOLOGY_EVENT,
 } from '../../pipeline/kit/verdict.ts';
 import { type Batch, type LogRecord, logsBatch } from '../../pipeline/model.ts';
@@ -28,6 +29,7 @@ import { createEvents } from './events.ts';
 import { createHistory, createPeerMemory } from './history.ts';
 import { createImpacts, LATENCIES } from './impact.ts';
 import { createIncidents } from './incidents.ts';
+import { NO_KEEPER, openKeeper } from './keep.ts';
 import { createMachine, type Transition } from './machine.ts';
 import { bottleneckOptions, checkOverrides, detectorSchema } from './options.ts';
 import { weigh, worse } from './severity.ts';
@@ -35,6 +37,8 @@ import { createStore } from './store.ts';
 import type { Slo, World } from './view.ts';
 
 const OUTBOX = 5000;
+/** A finding whose signals are gone ends after this; so does one of before a restart that does not hold again. */
+const LOST_MS = 300_000;
 const GAPS_AFTER_MS = 120_000;
 const GAPS_EVERY_MS = 300_000;
 const OWN_EVENTS = new Set([FINDING_EVENT, INCIDENT_EVENT, INSUFFICIENT_EVENT]);
@@ -50,7 +54,7 @@ export const bottleneck = defineProcessor({
   config: bottleneckOptions,
   validate: checkOverrides,
 
-  async start(config, next, { clock, log, meter }) {
+  async start(config, next, { id, clock, log, meter }) {
     const topology = createTopology({ entities: config.limits.entities, links: config.limits.entities * 4 });
     const enabled = detectors.filter((d) => modeIn(config.detectors, d) !== 'off' || config.overrides.length > 0);
     const wanted = new Set<string>([...OWN_SIGNALS, ...enabled.flatMap((d) => d.signals)]);
@@ -149,10 +153,14 @@ export const bottleneck = defineProcessor({
 
     const modeOf = (d: AnyDetector, entity: Entity): Mode => (world.params(d, entity) as { mode?: Mode }).mode ?? 'on';
 
+    const keeper = config.storage
+      ? await openKeeper(config.storage.directory, id, history, clock.now(), log)
+      : NO_KEEPER;
     let serial = 0;
     const machine = createMachine(
-      { clearRatio: 0.8, clearForMs: 90_000, lostAfterMs: 300_000, limit: config.limits.findings },
+      { clearRatio: 0.8, clearForMs: 90_000, lostAfterMs: LOST_MS, limit: config.limits.findings },
       (detector, _entity, at) => `${detector}-${Math.round(at / 1000).toString(36)}-${(serial++).toString(36)}`,
+      keeper.recall,
     );
     const impacts = createImpacts(world);
     const evaluator = createEvaluator(world, enabled, modeOf, machine, (detector, entity, error) => {
@@ -170,6 +178,7 @@ export const bottleneck = defineProcessor({
       evaluator.sight,
       evaluator.missingFor,
       { waitMs: config.incident_wait, limit: config.limits.causes },
+      { incidents: keeper.incidents, until: clock.now() + LOST_MS },
     );
     const active = activeGauge(2000);
 
@@ -255,6 +264,11 @@ export const bottleneck = defineProcessor({
           if (a.detector.id === 'engine-stall') impacts.setStopped(a.entity, a.state === 'firing');
       for (const change of incidents.update(machine.active(), world.now))
         outbox.push(incidentRecord(change.incident, world.now));
+      if (world.now - startedAt >= LOST_MS) {
+        for (const finding of keeper.forgotten())
+          outbox.push(findingRecord({ ...finding, state: 'resolved', ended_at: isoTime(world.now) }, world.now));
+      }
+      if (slow) void keep(false);
       if (world.now - gapsAt >= GAPS_EVERY_MS) sayGaps();
       if (world.now - expiredAt >= 60_000) {
         expiredAt = world.now;
@@ -265,6 +279,22 @@ export const bottleneck = defineProcessor({
         topology.expire(before, world.now);
       }
       spent.add((clock.monotonic() - began) / 1000);
+    }
+
+    async function keep(force: boolean): Promise<void> {
+      if (!config.storage) return;
+      const firing = machine.active().filter((a) => a.state === 'firing');
+      const findings = firing.map((a) => ({
+        key: `${a.detector.id}|${a.entity.key}`,
+        id: a.id,
+        firstTrue: a.firstTrue,
+        firingAt: a.firingAt,
+        onset: a.onset,
+        severity: a.severity,
+        confidence: a.confidence,
+        finding: findingFrom(a, world),
+      }));
+      await keeper.keep(findings, incidents.saved(), clock.now(), force);
     }
 
     function sayGaps(): void {
@@ -330,6 +360,7 @@ export const bottleneck = defineProcessor({
           log.error('The last evaluation round failed.', { error });
         }
         await deliver();
+        await keep(true);
       },
     };
   },

@@ -52,6 +52,16 @@ export interface Transition {
   readonly to: 'pending' | 'firing' | 'resolved' | 'changed';
 }
 
+/** A finding that fired before a restart: when it holds again, it is the same one. */
+export interface Remembered {
+  readonly id: string;
+  readonly firstTrue: number;
+  readonly firingAt: number;
+  readonly onset: Onset;
+  readonly severity: Severity;
+  readonly confidence: number;
+}
+
 export interface Machine {
   /** All that are pending or firing. */
   active(): readonly Active[];
@@ -88,6 +98,8 @@ const popcount = (bits: number, n: number): number => {
 export function createMachine(
   options: MachineOptions,
   makeId: (detector: string, entity: Entity, at: number) => string,
+  /** Gives a finding of before, by detector and entity's key, once. */
+  recall: (key: string) => Remembered | undefined = () => undefined,
 ): Machine {
   const states = new Map<string, Active>();
   let refused = 0;
@@ -163,6 +175,8 @@ export function createMachine(
           emittedSeverity: undefined,
         };
         states.set(key, a);
+        const before = recall(key);
+        if (before) Object.assign(a, before, { state: 'firing', emittedSeverity: before.severity });
       }
       if (outcome.kind === 'hold' || outcome.kind === 'missing') {
         // Not known: neither fires nor clears, until it has been unknown for too long.

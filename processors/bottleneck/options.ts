@@ -84,6 +84,12 @@ export const bottleneckOptions = options({
     description: 'Entities without a sample for this long are forgotten.',
     default: '30m',
   }),
+  storage: t.optional(
+    t.section(
+      { directory: t.path({ description: 'The folder, made if it is missing.', default: './enginelight-state' }) },
+      { description: 'Keeps open incidents and what baselines are made of over a restart. Off unless written.' },
+    ),
+  ),
   limits: t.section(
     {
       entities: t.integer({
