@@ -35,9 +35,9 @@ export interface Replay {
 }
 
 const SCOPE: Scope = scope('enginelight/receivers/recording');
-const UP = gauge('up', '1', 'The scraping was successful');
+const UP = gauge('up', '', 'The scraping was successful');
 const DURATION = gauge('scrape_duration_seconds', 's', 'Duration of the scrape');
-const SAMPLES = gauge('scrape_samples_scraped', '1', 'The number of samples the target exposed');
+const SAMPLES = gauge('scrape_samples_scraped', '', 'The number of samples the target exposed');
 const NO_LIMITS = { samples: 0, labels: 0, labelNameLength: 0, labelValueLength: 0 };
 /** Beyond any cluster that one recording is about; a hostile file must not take all memory. */
 const MAX_TARGETS = 20_000;

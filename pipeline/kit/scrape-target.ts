@@ -58,16 +58,17 @@ export interface ScrapedTarget {
   stop(gone: boolean, deadline?: AbortSignal): Promise<void>;
 }
 
+// Without a unit where Prometheus and the Collector give none: with `1` a gauge would be shown as `up_ratio`.
 const REPORT: readonly Metric[] = [
-  gauge('up', '1', 'The scraping was successful'),
+  gauge('up', '', 'The scraping was successful'),
   gauge('scrape_duration_seconds', 's', 'Duration of the scrape'),
-  gauge('scrape_samples_scraped', '1', 'The number of samples the target exposed'),
+  gauge('scrape_samples_scraped', '', 'The number of samples the target exposed'),
   gauge(
     'scrape_samples_post_metric_relabeling',
-    '1',
+    '',
     'The number of samples remaining after metric relabeling was applied',
   ),
-  gauge('scrape_series_added', '1', 'The approximate number of new series in this scrape'),
+  gauge('scrape_series_added', '', 'The approximate number of new series in this scrape'),
 ];
 
 /** Of all targets together: they are seldom read at the same time. */

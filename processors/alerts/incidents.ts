@@ -13,7 +13,7 @@ import {
 import type { Labels } from './quiet.ts';
 
 const SCOPE: Scope = scope('enginelight');
-const OPEN = gauge('enginelight_incident_open', '1', 'An incident is open.');
+const OPEN = gauge('enginelight_incident_open', '', 'An incident is open.');
 const LIMIT = 1000;
 
 interface Open {

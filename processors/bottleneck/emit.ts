@@ -16,7 +16,7 @@ import { remediesFor } from './remedies.ts';
 import type { World } from './view.ts';
 
 const SCOPE: Scope = scope('enginelight');
-const ACTIVE = gauge('enginelight_finding_active', '1', 'A finding is firing.');
+const ACTIVE = gauge('enginelight_finding_active', '', 'A finding is firing.');
 
 /** The finding of a state, in the shape that everybody knows. */
 export function findingFrom(a: Active, world: World): Finding {

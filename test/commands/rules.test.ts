@@ -103,7 +103,7 @@ describe('enginelight rules', () => {
     expect(
       await exprOf('{ all: [{ signal: up, below: 1 }, { not: { signal: inference.requests.running, above: 0 } }] }'),
     ).toBe(
-      '(min by (job, instance) (up_ratio) < 1) unless on (job, instance) (sum by (job, instance) (inference_requests_running{statistic=""}) > 0)',
+      '(min by (job, instance) (up) < 1) unless on (job, instance) (sum by (job, instance) (inference_requests_running{statistic=""}) > 0)',
     );
   });
 

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { resolve } from '../../config/schema.ts';
 import { PermanentError } from '../../pipeline/errors.ts';
 import { isStale } from '../../pipeline/model.ts';
+import { metricName } from '../../pipeline/wire/prometheus-text-names.ts';
 import { prometheusReceiver } from '../../receivers/prometheus/index.ts';
 import { apiServer, pod } from '../kit/api-server.ts';
 import { report, resourceOf, scraping, shown } from '../kit/scraping.ts';
@@ -29,6 +30,9 @@ describe('prometheus receiver, targets form', () => {
       scrape_samples_post_metric_relabeling: 1,
       scrape_series_added: 1,
     });
+    // Nothing is a ratio only because it is a number: dashboards look for `up`, not for `up_ratio`.
+    for (const { series } of points)
+      expect(metricName(series.metric, 'UnderscoreEscapingWithSuffixes')).toBe(series.metric.name);
     expect(new Set(points.map((p) => p.series.resource)).size).toBe(1);
     expect(resourceOf(points)).toEqual({
       'service.name': 'prometheus',

@@ -24,13 +24,13 @@ import {
 } from './rule.ts';
 import { templateMistake } from './template.ts';
 
-/** Metrics that rules may use and that no engine gives: of the scraping, and of the verdict. */
+/** Metrics that rules may use and that no engine gives, with their unit: of the scraping, and of the verdict. */
 export const OWN_METRICS: Readonly<Record<string, string>> = {
-  up: '1',
+  up: '',
   scrape_duration_seconds: 's',
-  scrape_samples_scraped: '1',
-  enginelight_finding_active: '1',
-  enginelight_incident_open: '1',
+  scrape_samples_scraped: '',
+  enginelight_finding_active: '',
+  enginelight_incident_open: '',
 };
 
 export interface ReadOptions {
@@ -309,7 +309,7 @@ function unitOfTerm(term: Term, signals: ReadonlyMap<string, SignalInfo>): strin
   if (term.fold === 'age') return 's';
   if (term.fold === 'share_above') return '1';
   if (term.fold === 'count' || term.combine === 'count') return '{observation}';
-  const unit = signals.get(term.signal)?.unit ?? OWN_METRICS[term.signal];
+  const unit = (signals.get(term.signal)?.unit ?? OWN_METRICS[term.signal]) || undefined;
   if (unit === undefined || term.fold !== 'rate') return unit;
   // Seconds per second are a share of time.
   return unit === 's' ? '1' : `${unit}/s`;
