@@ -383,16 +383,24 @@ const aborted = (signal: AbortSignal): Promise<void> =>
 async function unlessCancelled<R extends Running>(starting: Promise<R>, cancel: AbortSignal | undefined): Promise<R> {
   if (!cancel) return starting;
   let given = false;
-  const cancelled = aborted(cancel).then(() => {
-    throw new Error('the start was cancelled');
+  let giveUp = () => {};
+  const cancelled = new Promise<never>((_resolve, reject) => {
+    giveUp = () => reject(new Error('the start was cancelled'));
   });
+  if (cancel.aborted) giveUp();
+  else cancel.addEventListener('abort', giveUp, { once: true });
   starting.then(
     (running) => {
       if (!given && cancel.aborted) void running.stop(AbortSignal.abort()).catch(() => {});
     },
     () => {},
   );
-  const running = await Promise.race([starting, cancelled]);
-  given = true;
-  return running;
+  try {
+    const running = await Promise.race([starting, cancelled]);
+    given = true;
+    return running;
+  } finally {
+    // The signal lives as long as the daemon: a listener for every component of every reload would stay with it.
+    cancel.removeEventListener('abort', giveUp);
+  }
 }

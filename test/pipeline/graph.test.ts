@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { ResolvedConfig } from '../../config/types.ts';
 import { PermanentError, RetryableError } from '../../pipeline/errors.ts';
@@ -155,6 +156,18 @@ describe('starting and stopping', () => {
     letGo();
     await new Promise((resolve) => setImmediate(resolve));
     expect(p.journal.at(-1)).toBe('stop receiver in');
+  });
+
+  it('leaves nothing behind on the signal that could have cancelled it, however often the config is read again', async () => {
+    const p = parts();
+    const { graph } = setup();
+    const { signal } = new AbortController();
+    for (const id of ['out', 'other', 'another']) {
+      const definitions = [p.receiver('in'), p.exporter(id)];
+      await graph.turnInto(configOf({ definitions, pipelines: { metrics: [['in'], [], [id]] } }), { cancel: signal });
+    }
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+    await graph.stop();
   });
 });
 
