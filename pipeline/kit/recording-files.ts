@@ -124,6 +124,10 @@ async function* decompressed(source: AsyncIterable<Buffer>, transform: Transform
   transform.on('error', (error) => {
     failure ??= error;
   });
+  const closed = new Promise<void>((done) => transform.once('close', done));
+  // What fails closes, and then calls nobody back.
+  const worked = (begin: (done: () => void) => void) =>
+    Promise.race([closed, new Promise<void>((done) => begin(() => done()))]);
   const take = () => {
     const taken = made;
     made = [];
@@ -131,14 +135,11 @@ async function* decompressed(source: AsyncIterable<Buffer>, transform: Transform
   };
   try {
     for await (const piece of source) {
-      await new Promise<void>((done) => transform.write(piece, () => done()));
+      await worked((done) => transform.write(piece, done));
       yield* take();
       if (failure) throw failure;
     }
-    await new Promise<void>((done) => {
-      transform.once('close', done);
-      transform.end();
-    });
+    await worked(() => transform.end());
     yield* take();
     if (failure) throw failure;
   } finally {

@@ -68,6 +68,16 @@ test('names a line that cannot be read and uses the others, also of a file that 
   expect(complaints.at(-1)).toMatch(/the file ends early/);
 });
 
+test('uses what stands before a place that is damaged', async () => {
+  const file = gzipSync(`${scrape(0, 1)}\n${`${'x'.repeat(1000)}\n`.repeat(300)}${scrape(5, 2)}\n`, { level: 0 });
+  file.fill(0xff, 200_000);
+  const { out, context } = await play('damaged.jsonl.gz', file, { speed: 0 });
+  expect(out.points().map((p) => p.series.metric.name)).toContain('vllm:num_requests_running');
+  expect(context.log.records.map((r) => String(r.fields['error']))).toContainEqual(
+    expect.stringMatching(/the file ends early/),
+  );
+});
+
 test('says which file cannot be opened, and the daemon goes on', async () => {
   const context = testContext({ id: 'recording' });
   const running = await recording.start(
