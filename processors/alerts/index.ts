@@ -3,11 +3,11 @@
  * firing as a gauge. Exporters (`alertmanager`, `webhook`) tell people.
  */
 import { defineProcessor } from '../../pipeline/component.ts';
-import { RetryableError } from '../../pipeline/errors.ts';
 import type { Timer } from '../../pipeline/kit/clock.ts';
+import { outbox } from '../../pipeline/kit/outbox.ts';
 import { type Rule, termsOf } from '../../pipeline/kit/rules/rule.ts';
 import { openStateFile } from '../../pipeline/kit/state-file.ts';
-import { type Batch, type LogRecord, logsBatch, metricsBatch, type NumberPoint } from '../../pipeline/model.ts';
+import { type Batch, metricsBatch, type NumberPoint } from '../../pipeline/model.ts';
 import { activeGauges, labelsOf, recordOf } from './emit.ts';
 import { createIncidents } from './incidents.ts';
 import { createJudge } from './judge.ts';
@@ -16,7 +16,8 @@ import { alertsOptions, checkAlerts, readMaintenance, readSilences, ruleFiles, r
 import { inhibited, quietBy } from './quiet.ts';
 import { createStore, groupKey } from './store.ts';
 
-const OUTBOX = 5000;
+/** Points that wait to be handed on, at most. */
+const WAITING = 5000;
 const GAUGES = 2000;
 /** Series are kept for so long after their last sample, so that rules about silence have something to look at. */
 const FORGET_MS = 1_800_000;
@@ -51,7 +52,7 @@ export const alerts = defineProcessor({
     let blind: ReadonlyMap<string, string> = new Map();
     let saidBlind = '';
     let heard = false;
-    let outbox: LogRecord[] = [];
+    const records = outbox(next, 'Alerts', { log, meter });
     let gaugesWaiting: readonly NumberPoint[] = [];
     let expiredAt = startedAt;
     let savedAt = startedAt;
@@ -119,7 +120,7 @@ export const alerts = defineProcessor({
       else {
         of.delete(key);
         count--;
-        if (change === 'resolved') outbox.push(recordOf(live, now, now, incidentFor(live)));
+        if (change === 'resolved') records.push(recordOf(live, now, now, incidentFor(live)));
       }
     }
 
@@ -127,7 +128,7 @@ export const alerts = defineProcessor({
       const now = clock.now();
       const open = incidents.points(now);
       store.ingest(open, now);
-      if (open.length > 0) gaugesWaiting = [...gaugesWaiting, ...open].slice(-OUTBOX);
+      if (open.length > 0) gaugesWaiting = [...gaugesWaiting, ...open].slice(-WAITING);
       for (const rule of rules) {
         try {
           const groups = judge.groups(rule);
@@ -158,7 +159,7 @@ export const alerts = defineProcessor({
         live.suppressed = quiet;
         if (same && now - live.emittedMs < config.repeat_interval) continue;
         live.emittedMs = now;
-        outbox.push(recordOf(live, Number.NaN, now, incidentFor(live)));
+        records.push(recordOf(live, Number.NaN, now, incidentFor(live)));
       }
     }
 
@@ -185,20 +186,7 @@ export const alerts = defineProcessor({
     }
 
     async function deliver(): Promise<void> {
-      if (outbox.length > 0) {
-        const sending = outbox;
-        outbox = [];
-        try {
-          await next.consume(logsBatch(sending));
-        } catch (error) {
-          if (error instanceof RetryableError && sending.length + outbox.length <= OUTBOX)
-            outbox = [...sending, ...outbox];
-          else {
-            meter.dropped('logs', sending.length, error instanceof RetryableError ? 'queue_full' : 'permanent_error');
-            log.warn('Alerts could not be handed on.', { records: sending.length, error });
-          }
-        }
-      }
+      await records.deliver();
       const points = [...gaugesWaiting, ...gauges(all(), blind, clock.now())];
       gaugesWaiting = [];
       if (points.length === 0) return;
@@ -223,10 +211,6 @@ export const alerts = defineProcessor({
 
     function arm(): void {
       if (stopped) return;
-      if (outbox.length > OUTBOX) {
-        meter.dropped('logs', outbox.length - OUTBOX, 'queue_full');
-        outbox = outbox.slice(-OUTBOX);
-      }
       const every = config.evaluation_interval;
       timer = clock.after(every - (clock.now() % every), () => {
         round();

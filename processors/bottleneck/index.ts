@@ -4,8 +4,9 @@
  */
 import { resolve } from '../../config/schema.ts';
 import { defineProcessor } from '../../pipeline/component.ts';
-import { describeError, RetryableError } from '../../pipeline/errors.ts';
+import { describeError } from '../../pipeline/errors.ts';
 import type { Timer } from '../../pipeline/kit/clock.ts';
+import { outbox } from '../../pipeline/kit/outbox.ts';
 import { createTopology, type Entity, WEAK } from '../../pipeline/kit/topology.ts';
 import { applyTopology } from '../../pipeline/kit/topology-records.ts';
 import {
@@ -20,7 +21,7 @@ import {
   isoTime,
   TOPOLOGY_EVENT,
 } from '../../pipeline/kit/verdict.ts';
-import { type Batch, type LogRecord, logsBatch } from '../../pipeline/model.ts';
+import type { Batch, LogRecord } from '../../pipeline/model.ts';
 import type { AnyDetector } from './detector.ts';
 import { detectors } from './detectors/index.ts';
 import { activeGauge, findingFrom } from './emit.ts';
@@ -36,7 +37,6 @@ import { weigh, worse } from './severity.ts';
 import { createStore } from './store.ts';
 import type { Slo, World } from './view.ts';
 
-const OUTBOX = 5000;
 /** A finding whose signals are gone ends after this; so does one of before a restart that does not hold again. */
 const LOST_MS = 300_000;
 const GAPS_AFTER_MS = 120_000;
@@ -198,7 +198,7 @@ export const bottleneck = defineProcessor({
     meter.gauge('bottleneck_incidents_open', 'Incidents that are open.', () => incidents.open);
     const spent = meter.counter('bottleneck_evaluation_seconds', 'Time spent evaluating.', 's');
 
-    let outbox: LogRecord[] = [];
+    const records = outbox(next, 'Findings', { log, meter });
     const startedAt = clock.now();
     let gapsAt = startedAt + GAPS_AFTER_MS - GAPS_EVERY_MS;
     let gapsSent = '';
@@ -208,20 +208,7 @@ export const bottleneck = defineProcessor({
     let stopped = false;
 
     async function deliver(): Promise<void> {
-      if (outbox.length > 0) {
-        const sending = outbox;
-        outbox = [];
-        try {
-          await next.consume(logsBatch(sending));
-        } catch (error) {
-          if (error instanceof RetryableError && sending.length + outbox.length <= OUTBOX)
-            outbox = [...sending, ...outbox];
-          else {
-            meter.dropped('logs', sending.length, error instanceof RetryableError ? 'queue_full' : 'permanent_error');
-            log.warn('Findings could not be handed on.', { records: sending.length, error });
-          }
-        }
-      }
+      await records.deliver();
       const firing = machine.active().filter((a) => a.state === 'firing' && !a.observed);
       const points = active.points(firing, world);
       if (points) {
@@ -236,7 +223,7 @@ export const bottleneck = defineProcessor({
     function report(transitions: readonly Transition[]): void {
       for (const { finding, to } of transitions) {
         if (to === 'pending') {
-          if (config.emit_pending) outbox.push(findingRecord(findingFrom(finding, world), world.now));
+          if (config.emit_pending) records.push(findingRecord(findingFrom(finding, world), world.now));
           continue;
         }
         const before = finding.emittedSeverity;
@@ -249,7 +236,7 @@ export const bottleneck = defineProcessor({
         if (!due) continue;
         finding.emittedAt = world.now;
         finding.emittedSeverity = before === undefined ? finding.severity : worse(before, finding.severity);
-        outbox.push(findingRecord(findingFrom(finding, world), world.now));
+        records.push(findingRecord(findingFrom(finding, world), world.now));
       }
     }
 
@@ -263,10 +250,10 @@ export const bottleneck = defineProcessor({
         for (const a of machine.active())
           if (a.detector.id === 'engine-stall') impacts.setStopped(a.entity, a.state === 'firing');
       for (const change of incidents.update(machine.active(), world.now))
-        outbox.push(incidentRecord(change.incident, world.now));
+        records.push(incidentRecord(change.incident, world.now));
       if (world.now - startedAt >= LOST_MS) {
         for (const finding of keeper.forgotten())
-          outbox.push(findingRecord({ ...finding, state: 'resolved', ended_at: isoTime(world.now) }, world.now));
+          records.push(findingRecord({ ...finding, state: 'resolved', ended_at: isoTime(world.now) }, world.now));
       }
       if (slow) void keep(false);
       if (world.now - gapsAt >= GAPS_EVERY_MS) sayGaps();
@@ -303,7 +290,7 @@ export const bottleneck = defineProcessor({
       const text = JSON.stringify(gaps.map((g) => [g.detector, g.missing, g.entities]));
       if (text === gapsSent) return;
       gapsSent = text;
-      for (const gap of gaps) outbox.push(insufficientRecord(gap, world.now));
+      for (const gap of gaps) records.push(insufficientRecord(gap, world.now));
     }
 
     function arm(): void {
