@@ -207,6 +207,14 @@ export const webhookExporter = defineExporter({
         // What was not told yet is told now: after the restart it may be over.
         for (const group of groups.values()) group.dueMs = Number.isNaN(group.postedMs) ? 0 : Number.POSITIVE_INFINITY;
         await round();
+        const untold = [...groups.values()].filter((group) => Number.isNaN(group.postedMs)).map((group) => group.key);
+        if (untold.length > 0) {
+          const lost = [...book.all()].filter(
+            (b) => wanted(b) && untold.includes(groupOf(b.alert.labels, config.group_by).key),
+          );
+          meter.dropped('logs', lost.length, 'shutdown');
+          log.warn('Stopped before these alerts could be posted.', { alerts: lost.length });
+        }
         client.close();
       },
     };

@@ -142,6 +142,16 @@ describe('webhook', () => {
     await w.stage.stop();
   });
 
+  test('what cannot be told even then is counted', async () => {
+    const { stage, state, context, clock } = await start();
+    state.status = 503;
+    await say(stage, alert('r0'), alert('r1'));
+    const stopping = stage.stop(AbortSignal.timeout(5000));
+    await clock.advance(0);
+    await stopping;
+    expect(context.measured.drops).toEqual([{ signal: 'logs', items: 2, reason: 'shutdown' }]);
+  });
+
   test('what was not told yet is told when the daemon stops', async () => {
     const w = await start();
     await say(w.stage, alert('r0'));
