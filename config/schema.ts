@@ -83,6 +83,9 @@ export const t = {
   oneOf: <T extends TSchema[]>(alternatives: [...T], o: Doc<unknown>) => Type.Union(alternatives, o as object),
   /** Anything YAML can say. */
   any: (o: Doc<unknown>): TUnsafe<unknown> => Type.Unsafe<unknown>({ ...o }),
+  /** An option of the Collector that has nothing to do here, taken with a warning; `why` is a clause without a full stop. */
+  withoutEffect: (why: string) =>
+    Type.Optional(Type.Unsafe<unknown>({ description: "The Collector's.", ignored: why })),
 };
 
 /** The whole config of a component. */

@@ -17,19 +17,9 @@ const prometheusReader = t.item(
     host: t.string({ description: 'The address to listen on.', default: '127.0.0.1' }),
     port: t.integer({ description: 'The port; 0 takes any free one.', default: 8888, minimum: 0, maximum: 65_535 }),
     without_scope_info: t.boolean({ description: 'Leaves the `otel_scope_*` labels out.', default: true }),
-    without_type_suffix: t.boolean({
-      description: 'Accepted for the sake of Collector configs, without effect: names never depend on the reader.',
-      default: false,
-    }),
-    without_units: t.boolean({
-      description: 'Accepted for the sake of Collector configs, without effect: names never depend on the reader.',
-      default: false,
-    }),
-    with_resource_constant_labels: t.optional(
-      t.any({
-        description: 'Accepted for the sake of Collector configs, without effect: the resource is `target_info`.',
-      }),
-    ),
+    without_type_suffix: t.withoutEffect('names never depend on the reader'),
+    without_units: t.withoutEffect('names never depend on the reader'),
+    with_resource_constant_labels: t.withoutEffect('the resource is `target_info`'),
   },
   { description: 'A page in the Prometheus format, at /metrics.' },
 );
@@ -68,10 +58,7 @@ const otlpReader = t.item(
       ],
       { description: 'How long one request may take.', default: '10s' },
     ),
-    insecure: t.boolean({
-      description: 'Accepted for the sake of Collector configs, without effect: the scheme of `endpoint` decides.',
-      default: false,
-    }),
+    insecure: t.withoutEffect('the scheme of `endpoint` decides'),
     temporality_preference: t.choice(['cumulative', 'delta', 'lowmemory'], {
       description: 'Whether counters are sent as totals or as changes since the last request.',
       default: 'cumulative',
@@ -144,12 +131,7 @@ export const telemetryOptions = options({
             default: 5,
             minimum: 1,
           }),
-          thereafter: t.integer({
-            description:
-              'Accepted for the sake of Collector configs, without effect: the rest is summarised, not sampled.',
-            default: 0,
-            minimum: 0,
-          }),
+          thereafter: t.withoutEffect('the rest is summarised, not sampled'),
         },
         { description: 'How repeated messages are summarised.' },
       ),
@@ -158,14 +140,11 @@ export const telemetryOptions = options({
         default: {},
       }),
       disable_stacktrace: t.boolean({ description: 'Leaves the stack out of records about bugs.', default: false }),
-      disable_caller: t.boolean({
-        description: 'Accepted for the sake of Collector configs, without effect.',
-        default: false,
-      }),
-      development: t.boolean({
-        description: 'Accepted for the sake of Collector configs, without effect.',
-        default: false,
-      }),
+      disable_caller: t.withoutEffect('records do not name their caller'),
+      development: t.withoutEffect('there is no other way of logging'),
+      output_paths: t.withoutEffect('the log goes to stderr'),
+      error_output_paths: t.withoutEffect('the log goes to stderr'),
+      processors: t.withoutEffect('the log is not sent as OTLP'),
     },
     { description: "The daemon's own log, on stderr." },
   ),
@@ -185,17 +164,11 @@ export const telemetryOptions = options({
           description: 'Who gets the own metrics; replaces `address`. An empty list: nobody.',
         }),
       ),
-      views: t.optional(
-        t.any({ description: 'Accepted for the sake of Collector configs, without effect; a warning says so.' }),
-      ),
+      views: t.withoutEffect('names and buckets are fixed'),
     },
     { description: "The daemon's own metrics." },
   ),
-  traces: t.optional(
-    t.any({
-      description: 'Accepted for the sake of Collector configs, without effect: the daemon makes no own spans.',
-    }),
-  ),
+  traces: t.withoutEffect('the daemon makes no spans of its own'),
   resource: t.map(t.any({ description: 'Text, number or boolean; null removes a built-in one.' }), {
     description: 'Resource attributes of the own metrics, besides service.name, service.version, service.instance.id.',
     default: {},

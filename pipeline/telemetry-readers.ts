@@ -49,7 +49,6 @@ const INSTANCE_ID = randomUUID();
 export async function startReaders(config: TelemetryConfig, needs: Needs): Promise<Readers> {
   const { metrics } = config;
   const { log } = needs;
-  if (metrics.views !== undefined) log.warn('service::telemetry::metrics::views has no effect here.');
   if (metrics.level === 'none') return { pages: [], stop: async () => {} };
   const level = metrics.level;
   const pages: string[] = [];

@@ -2,7 +2,6 @@
 import { options, t } from '../../config/schema.ts';
 import { defineExporter } from '../../pipeline/component.ts';
 import { RetryableError } from '../../pipeline/errors.ts';
-import { withoutEffect } from '../../pipeline/kit/collector-options.ts';
 import { SIGNALS, type Signal } from '../../pipeline/model.ts';
 import { ANSI, PLAIN, render } from './render.ts';
 
@@ -27,7 +26,7 @@ const config = options({
     default: 1,
     minimum: 0,
   }),
-  output_paths: withoutEffect('it writes to standard output, or to the log'),
+  output_paths: t.withoutEffect('it writes to standard output, or to the log'),
   use_internal_logger: t.boolean({
     description:
       "Put each line into the daemon's own log (on standard error, repeats summarised) instead of standard output.",

@@ -2,7 +2,6 @@
 import { options, t } from '../../config/schema.ts';
 import { defineExporter } from '../../pipeline/component.ts';
 import { describeError, RetryableError } from '../../pipeline/errors.ts';
-import { withoutEffect } from '../../pipeline/kit/collector-options.ts';
 import { type Batch, logsBatch, metricsBatch, type Resource, SIGNALS, tracesBatch } from '../../pipeline/model.ts';
 import { HAS_ZSTD } from '../../pipeline/wire/compression.ts';
 import { encodeJsonLine, encodeRequest } from '../../pipeline/wire/otlp/index.ts';
@@ -81,8 +80,8 @@ const config = options({
       { description: 'Splits data into several files. Off unless written.' },
     ),
   ),
-  create_directory: withoutEffect('missing folders are made in any case'),
-  directory_permissions: withoutEffect("the process's umask decides"),
+  create_directory: t.withoutEffect('missing folders are made in any case'),
+  directory_permissions: t.withoutEffect("the process's umask decides"),
   permissions: t.string({
     description: 'Who may read and write new files, in octal.',
     default: '0640',

@@ -4,7 +4,7 @@ import { type ConfigMistake, type DropReason, defineExporter } from '../../pipel
 import { PermanentError, RetryableError } from '../../pipeline/errors.ts';
 import { checkClientOptions, clientOptions } from '../../pipeline/kit/client-options.ts';
 import { nowNanos } from '../../pipeline/kit/clock.ts';
-import { httpWithoutEffect, withoutEffect } from '../../pipeline/kit/collector-options.ts';
+import { httpWithoutEffect } from '../../pipeline/kit/collector-options.ts';
 import { deliver } from '../../pipeline/kit/deliver.ts';
 import { checkDeliverOptions, type DeliverConfig, deliverOptions } from '../../pipeline/kit/deliver-options.ts';
 import { answerError, excerpt } from '../../pipeline/kit/http-answers.ts';
@@ -58,9 +58,9 @@ const config = options({
   ),
   ...deliverOptions({ numConsumers: 5 }),
   ...httpWithoutEffect,
-  max_idle_conns: withoutEffect('`sending_queue.num_consumers` connections are kept'),
-  max_batch_request_parallelism: withoutEffect('see `sending_queue.num_consumers`'),
-  export_created_metric: withoutEffect('creation times are not written'),
+  max_idle_conns: t.withoutEffect('`sending_queue.num_consumers` connections are kept'),
+  max_batch_request_parallelism: t.withoutEffect('see `sending_queue.num_consumers`'),
+  export_created_metric: t.withoutEffect('creation times are not written'),
   remote_write_queue: t.optional(
     t.section(
       {
@@ -75,9 +75,9 @@ const config = options({
     t.section(
       {
         directory: t.path({ description: 'Like `sending_queue.storage.directory`.', default: './enginelight-queue' }),
-        buffer_size: withoutEffect('the queue is not buffered'),
-        truncate_frequency: withoutEffect('what was delivered is deleted at once'),
-        lag_record_frequency: withoutEffect('the size of the queue is always known'),
+        buffer_size: t.withoutEffect('the queue is not buffered'),
+        truncate_frequency: t.withoutEffect('what was delivered is deleted at once'),
+        lag_record_frequency: t.withoutEffect('the size of the queue is always known'),
       },
       { description: "The Collector's older spelling of `sending_queue.storage`. Off unless written." },
     ),

@@ -39,11 +39,7 @@ const config = options({
     },
     { description: 'Which troubles of components count; by default only whether everything has started.' },
   ),
-  check_collector_pipeline: t.optional(
-    t.any({
-      description: 'Accepted for the sake of Collector configs, where it has no effect either: see `component_health`.',
-    }),
-  ),
+  check_collector_pipeline: t.withoutEffect('nor has it in the Collector; see `component_health`'),
 });
 
 const json = (status: number, value: unknown): HttpResponse => ({

@@ -95,9 +95,57 @@ service:
   ],
 ];
 
+const WITHOUT_EFFECT = `receivers:
+  otlp: { protocols: { http: {} } }
+exporters:
+  otlp_http:
+    endpoint: https://backend.example.com:4318
+    disable_keep_alives: true
+    cookies: { enabled: true }
+    read_buffer_size: 1024
+extensions:
+  health_check: { check_collector_pipeline: { enabled: true } }
+service:
+  extensions: [health_check]
+  telemetry:
+    traces: { processors: [] }
+    logs:
+      output_paths: [stdout]
+      error_output_paths: [stderr]
+      sampling: { enabled: true, tick: 10s, initial: 10, thereafter: 100 }
+      processors: [{ batch: { exporter: { otlp: { protocol: http/protobuf, endpoint: "http://c:4318" } } } }]
+    metrics:
+      level: detailed
+      views: []
+      readers:
+        - pull: { exporter: { prometheus: { port: 8888, without_units: true, with_resource_constant_labels: { included: [a] } } } }
+  pipelines:
+    metrics: { receivers: [otlp], exporters: [otlp_http] }
+`;
+
 describe('a config of the Collector loads unchanged', () => {
   test.each(CONFIGS)('%s', async (_name, text) => {
     const { mistakes } = await load(text, { registry, env: { API_KEY: 'x' } });
     expect(mistakes).toEqual([]);
+  });
+
+  test('what has no effect here is taken, and a warning says so', async () => {
+    const { mistakes, warnings } = await load(WITHOUT_EFFECT, { registry, env: {} });
+    expect(mistakes).toEqual([]);
+    const told = warnings.join('\n').matchAll(/"(\w+)" has no effect: (\S+)/g);
+    expect([...told].map(([, option]) => option).sort()).toEqual([
+      'check_collector_pipeline',
+      'cookies',
+      'disable_keep_alives',
+      'error_output_paths',
+      'output_paths',
+      'processors',
+      'read_buffer_size',
+      'thereafter',
+      'traces',
+      'views',
+      'with_resource_constant_labels',
+      'without_units',
+    ]);
   });
 });
