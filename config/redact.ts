@@ -7,14 +7,21 @@ export const REDACTED = '[REDACTED]';
 const SENSITIVE_KEY =
   /pass(word|phrase|wd)?$|secret|token$|api[_-]?key|private[_-]?key|authorization|credential|cookie/i;
 
+/** What only the query of a URL calls so. */
+const QUERY_CREDENTIAL = /^(key|sig|signature|auth|code|pwd|pw)$/i;
+
 export const isSensitiveKey = (key: string): boolean => SENSITIVE_KEY.test(key);
 
 /** Maps whose every value is secret: what goes into request headers is often a credential. */
 const isSecretMap = (key: string | undefined): boolean => key === 'headers';
 
-/** Hides the passwords of URLs in a text: `http://user:[REDACTED]@host`. */
+/** Hides the passwords of URLs in a text, `http://user:[REDACTED]@host`, and what their queries name like one, `?token=[REDACTED]`. */
 export const redactUrls = (text: string): string =>
-  text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s/?#:@"]*):[^\s/?#@"]*@/gi, `$1:${REDACTED}@`);
+  text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s/?#:@"]*):[^\s/?#@"]*@/gi, `$1:${REDACTED}@`)
+    .replace(/([?&])([\w.~%[\]-]+)=([^\s&#"']+)/g, (whole, mark: string, name: string) =>
+      isSensitiveKey(name) || QUERY_CREDENTIAL.test(name) ? `${mark}${name}=${REDACTED}` : whole,
+    );
 
 /** A copy in which every secret is [REDACTED]: what `print-config` and reports may show. */
 export function redact(schema: AnySchema | undefined, value: unknown, key?: string): unknown {

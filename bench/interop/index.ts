@@ -7,6 +7,7 @@
  */
 import { checkAlerts } from './alerts.ts';
 import { buildCollector, checkCollector } from './collector.ts';
+import { checkCrossNode } from './cross-node.ts';
 import { checkDynamo } from './dynamo.ts';
 import { bench, Skipped } from './kit.ts';
 import { checkLlmD } from './llm-d.ts';
@@ -20,6 +21,7 @@ const CHECKS = {
   dynamo: checkDynamo,
   node_exporter: checkNodeExporter,
   alerts: checkAlerts,
+  cross_node: checkCrossNode,
 };
 
 const args = process.argv.slice(2);

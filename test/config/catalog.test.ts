@@ -137,9 +137,7 @@ describe('the built-in catalogue', () => {
   });
 
   test('is read without its rows, and those of a source only when a name of it is met', () => {
-    const began = performance.now();
     expect(mappingFor(catalog, undefined, 'tgi_queue_size')).toHaveLength(1);
-    expect(performance.now() - began).toBeLessThan(150);
   });
 });
 

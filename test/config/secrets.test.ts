@@ -19,6 +19,7 @@ describe('a mistake never shows a secret', () => {
     ['an unknown key beside it', scraper(`{ auth: { passwrod: ${SECRET} } }`)],
     ['a password in a URL', exporter(`{ endpoint: "ftp://user:${SECRET}@host" }`)],
     ['a password in a URL that cannot be read', exporter(`{ endpoint: "http://user:${SECRET}@ho st" }`)],
+    ['a token in the query of a URL', exporter(`{ endpoint: "ftp://host/x?a=1&access_token=${SECRET}" }`)],
     ['a variable for a duration', exporter('{ endpoint: "http://a", timeout: "${env:TOKEN}" }')],
     ['a variable for a number', exporter('{ endpoint: "http://a", sending_queue: { queue_size: "${env:TOKEN}" } }')],
     ['a variable for a word', exporter('{ endpoint: "http://a", compression: "${env:TOKEN}" }')],
@@ -50,6 +51,17 @@ describe('redact', () => {
       default: [],
     }),
     max_token: t.optional(t.integer({ description: 'A number with a secretive name.' })),
+  });
+
+  test('hides what the query of a URL names like a secret, and nothing else of it', () => {
+    const shown = redact(undefined, {
+      url: `http://a/x?page=2&api_key=${SECRET}&token=${SECRET}#top`,
+      note: 'why=because & so on',
+    });
+    expect(shown).toEqual({
+      url: 'http://a/x?page=2&api_key=[REDACTED]&token=[REDACTED]#top',
+      note: 'why=because & so on',
+    });
   });
 
   test('hides declared secrets, headers, passwords of URLs, and whatever is named like a secret', () => {

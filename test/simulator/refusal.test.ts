@@ -94,9 +94,7 @@ describe('an extreme load is simulated sensibly', () => {
 
   it('far too much from the first second on', () => {
     const w = createWorld(small({ load: { rps: [[0, 400]], clientRetry: { timeoutS: 10, max: 2 } }, durationS: 60 }));
-    const began = performance.now();
     advance(w, 60);
-    expect(performance.now() - began).toBeLessThan(15_000);
     expect(w.totals.timedOut).toBeGreaterThan(1000);
     expect(w.replicas[0]!.scheds[0]!.running.n).toBeLessThanOrEqual(w.spec.deploy.maxSeqs);
     expect(w.totals.arrived).toBe(w.totals.completed + w.totals.aborted + w.totals.failed + w.totals.inSystem);
