@@ -39,7 +39,7 @@ export function reportText(report: Report, options: ConsoleOptions): string {
   if (firing.length > 0) {
     out.push(paint('bold', 'Alerts that fire'));
     for (const alert of firing.slice(0, MAX_FINDINGS))
-      out.push(`  ${alert.severity}  ${alert.name}  since ${alert.starts_at}`);
+      out.push(`  ${alert.severity}  ${alert.name}  ${whose(alert.labels)}since ${alert.starts_at}`);
     out.push('');
   }
   if (report.insufficient.length > 0) {
@@ -185,3 +185,9 @@ function clean(text: string, colour: boolean): string {
 }
 const ESCAPE = 0x1b;
 const LINE_BREAK = 0x0a;
+
+/** What an alert is about, from its labels; its name and severity are said beside it. */
+function whose(labels: Readonly<Record<string, string>>): string {
+  const own = Object.entries(labels).filter(([name]) => name !== 'alertname' && name !== 'severity');
+  return own.length === 0 ? '' : `${own.map(([name, value]) => `${name}=${value}`).join(' ')}  `;
+}
