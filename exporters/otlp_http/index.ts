@@ -128,7 +128,7 @@ export const otlpHttpExporter = defineExporter({
       if (rejected === 0 && message === '') return {};
       if (message !== lastWarning) {
         lastWarning = message;
-        log.warn('Partial success response.', {
+        log.warn(rejected > 0 ? 'Partial success response.' : 'The server took the data, and has something to say.', {
           endpoint: where,
           rejected_items: rejected,
           message: message.slice(0, 300),
@@ -188,9 +188,10 @@ function readPartial(signal: Signal, where: string, answer: PostAnswer): { rejec
   } catch (error) {
     throw new PermanentError(`${where} answered ${answer.status} with a body that is no OTLP answer`, { cause: error });
   }
-  throw new PermanentError(
-    `${where} answered ${answer.status} with ${type || 'no content type'}, no OTLP answer (is the endpoint right?): ${excerpt(body)}`,
-  );
+  const what = `answered ${answer.status} with ${type || 'no content type'}, no OTLP answer (is the endpoint right?): ${excerpt(body)}`;
+  // A web page, such as a log-in, took nothing. Anything else is a success by its status, as the specification has it.
+  if (type === 'text/html') throw new PermanentError(`${where} ${what}`);
+  return { rejected: 0, message: what };
 }
 
 /** What the server says about a failure: the message of a Status, or the beginning of whatever it sent. */

@@ -174,6 +174,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
     let k = 0;
     // A bare name followed by labels behind a space looks like a line of that name alone until its value is read.
     let takeApart = false;
+    let ended = false;
 
     const bad = (at: number, lineEnd: number, wrong: string) => {
       result.badLines++;
@@ -217,6 +218,7 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
         }
         if (body[start] === 0x23) {
           if (openMetrics && isEof(body, start, lineEnd)) {
+            ended = true;
             for (p = lineEnd + 1; p < end && body[p]! <= 0x20; p++);
             if (p < end) {
               line++;
@@ -337,6 +339,9 @@ export function lineTable<P extends Part>(intern: (s: string) => string = (s) =>
       }
       p = q + 1;
     }
+
+    // What came is used, as with any other bad line; that something may be missing is said.
+    if (openMetrics && !ended && !result.limited) bad(end, end, 'the page does not end with # EOF: it may be cut off');
 
     [previous, current] = [current, previous];
     for (let j = k; j < previous.length && previous[j] !== undefined; j++) previous[j] = undefined;

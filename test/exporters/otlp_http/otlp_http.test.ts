@@ -291,7 +291,7 @@ describe('E57: partial success', () => {
     expect(log.find((r) => r.level === 'warn')?.fields['message']).toBe('deprecated');
   });
 
-  it('a 200 that is no OTLP answer is an error: it was some other server', async () => {
+  it('a 200 with a web page is an error: it was some other server', async () => {
     const { url } = await backend((res) => res.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Log in</h1>'));
     const { stage, measured, settled, log } = await start({ endpoint: url });
     stage.consume(points(5));
@@ -300,6 +300,20 @@ describe('E57: partial success', () => {
     expect(String(log.at(-1)?.fields['error'])).toContain(
       'answered 200 with text/html, no OTLP answer (is the endpoint right?): <h1>Log in</h1>',
     );
+  });
+
+  it('a 200 with some other text is a success, and is remarked on once', async () => {
+    const { url } = await backend((res) => res.writeHead(200, { 'content-type': 'text/plain' }).end('OK'));
+    const { stage, measured, settled, log } = await start({ endpoint: url });
+    stage.consume(points(5));
+    await settled(5);
+    stage.consume(points(5));
+    await settled(10);
+    expect([measured.sent, measured.drops.length]).toEqual([10, 0]);
+    const warnings = log.filter((r) => r.level === 'warn');
+    expect(warnings.map((w) => w.fields['message'])).toEqual([
+      'answered 200 with text/plain, no OTLP answer (is the endpoint right?): OK',
+    ]);
   });
 
   it.each([

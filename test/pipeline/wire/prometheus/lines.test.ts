@@ -224,11 +224,16 @@ describe('lines of a page, remembered from scrape to scrape', () => {
     }
   });
 
-  it('ends at # EOF in OpenMetrics; what follows is one bad line', () => {
+  it('ends at # EOF in OpenMetrics; what follows, or none at all, is one bad line', () => {
     const r = reader();
     expect(r.scan('a 1\n# EOF\n', 'openmetrics')).toMatchObject({ samples: 1, badLines: 0 });
     const scan = r.scan('a 1\n# EOF\n\nb 2\nc 3\n', 'openmetrics');
     expect(scan).toMatchObject({ samples: 1, badLines: 1, firstBad: { wrong: 'text after # EOF' } });
+    expect(r.scan('a 1\nb 2\n', 'openmetrics')).toMatchObject({
+      samples: 2,
+      badLines: 1,
+      firstBad: { wrong: 'the page does not end with # EOF: it may be cut off' },
+    });
     expect(r.scan('a 1\n# EOF\nb 2\n', 'text')).toMatchObject({ samples: 2, badLines: 0 });
   });
 
