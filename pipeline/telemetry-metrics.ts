@@ -188,7 +188,7 @@ export const METRICS = {
     'gauge',
     's',
     'basic',
-    ['quantile'],
-    'How late timers fired in the last 15 to 30 s: median (0.5), 99th percentile (0.99) and worst (1).',
+    ['statistic'],
+    'How late timers fired in the last 15 to 30 s: median (p50), 99th percentile (p99) and worst (max).',
   ),
 } as const satisfies Record<string, MetricInfo>;

@@ -46,9 +46,9 @@ export function watchProcess(telemetry: Telemetry, clock: Clock): () => void {
     telemetry.observe(METRICS.rss, {}, () => process.memoryUsage.rss()),
     telemetry.observe(METRICS.heap, {}, () => process.memoryUsage().heapUsed),
     telemetry.observe(METRICS.external, {}, () => process.memoryUsage().external),
-    telemetry.observe(METRICS.eventLoopLag, { quantile: '0.5' }, lag(0.5)),
-    telemetry.observe(METRICS.eventLoopLag, { quantile: '0.99' }, lag(0.99)),
-    telemetry.observe(METRICS.eventLoopLag, { quantile: '1' }, lag(1)),
+    telemetry.observe(METRICS.eventLoopLag, { statistic: 'p50' }, lag(0.5)),
+    telemetry.observe(METRICS.eventLoopLag, { statistic: 'p99' }, lag(0.99)),
+    telemetry.observe(METRICS.eventLoopLag, { statistic: 'max' }, lag(1)),
   ];
   return () => {
     timer.cancel();
