@@ -1,19 +1,26 @@
 /** Our daemon before a real engine: who it takes it for, what it makes of its page, and whether every number is right. */
 import { join } from 'node:path';
+import { between } from './between.ts';
 import { type Bench, until } from './kit.ts';
 import { readOtlpFile, type Seen } from './otlp-file.ts';
 
 export interface Watched {
-  /** Compares the page as it is now, at rest, with what our daemon wrote; gives the last points. */
+  /** Compares the page of the last scrape, every number of it, with what our daemon wrote; gives the last points. */
   compare(): Promise<Seen[]>;
 }
 
 /** Watches an address with the `engine` receiver (or another one). */
 export async function watch(world: Bench, url: string, receiver = 'engine'): Promise<Watched> {
   const path = join(world.folder, `${receiver}.jsonl`);
+  const target = new URL(url);
+  const page = target.pathname === '/' ? '/metrics' : target.pathname;
+  const middle = await between(target, page);
   const daemon = await world.enginelight(`
 receivers:
-  ${receiver}: { targets: ["${url}"], collection_interval: 1s, max_scrape_load: 0 }
+  ${receiver}:
+    targets: ["http://${middle.address}${target.pathname.replace(/\/$/, '')}"]
+    collection_interval: 1s
+    max_scrape_load: 0
 processors:
   normalize: {}
 exporters:
@@ -23,32 +30,41 @@ service:
   pipelines:
     inference: { receivers: [${receiver}], processors: [normalize], exporters: [file] }
 `);
-  const page = async () => (await fetch(url.endsWith('/metrics') ? url : `${url}/metrics`)).text();
-  const times = () => new Set(readOtlpFile(path).map((s) => s.time)).size;
+  /** The scrapes that are in the file, by their times. */
+  const scrapes = () => [
+    ...new Set(
+      readOtlpFile(path)
+        .filter((s) => s.name === 'up' && s.value === 1)
+        .map((s) => s.time),
+    ),
+  ];
   return {
     async compare() {
-      const before = numbersOf(await page());
-      const seen = times();
-      await until(`three scrapes of ${url}`, () => times() >= seen + 3).catch((error) => {
+      const seen = scrapes().length;
+      await until(`three scrapes of ${url}`, () => scrapes().length >= seen + 3).catch((error) => {
         throw new Error(`${error.message}\n${daemon.output()}`);
       });
-      const after = numbersOf(await page());
       await daemon.stop();
+      await middle.close();
+      const times = scrapes();
+      // Recognising an engine reads its page as well, before any scrape; a last page may have been cut off by the stop.
+      const pages = middle.pages().slice(-times.length - 1);
       const all = readOtlpFile(path);
+      const newest = times.at(-1)!;
       const last = new Map<string, Seen>();
       for (const one of all) if (!one.stale) last.set(keyOf(one.name, one.labels), one);
       const arrived = new Map([...last.values()].flatMap(samplesOf));
-      const failures: string[] = [];
-      let steady = 0;
-      for (const [key, value] of before) {
-        // Clocks and the process' own numbers move between two scrapes.
-        if (!Object.is(after.get(key), value)) continue;
-        steady++;
-        const got = arrived.get(key);
-        if (!Object.is((got ?? -1) + 0, value + 0)) failures.push(`${key} is ${got}, the page says ${value}`);
-      }
-      world.say(`${before.size} samples on the page; ${steady} at rest compared, ${failures.length} wrong`);
-      if (steady === 0) failures.push('nothing could be compared');
+      const wrongOf = (text: string) =>
+        [...numbersOf(text)].flatMap(([key, value]) => {
+          const got = arrived.get(key);
+          return Object.is((got ?? -1) + 0, value + 0) ? [] : [`${key} is ${got}, the page says ${value}`];
+        });
+      const tries = pages.slice(-2).map((text) => ({ text, wrong: wrongOf(text) }));
+      const best = tries.sort((a, b) => a.wrong.length - b.wrong.length)[0];
+      if (!best) throw new Error(`no page went by\n${daemon.output()}`);
+      const count = numbersOf(best.text).size;
+      world.say(`${count} samples on the page scraped at ${newest}; all compared, ${best.wrong.length} wrong`);
+      const failures = [...best.wrong, ...(count === 0 ? ['there was nothing to compare'] : [])];
       if (failures.length > 0) throw new Error(`${failures.slice(0, 10).join('\n')}\n${daemon.output()}`);
       return [...last.values()];
     },
