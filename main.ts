@@ -50,6 +50,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Run the tests inside alert rules',
     load: async () => (await import('./commands/test.ts')).test,
   },
+  dashboards: {
+    summary: 'Dashboards for Grafana',
+    load: async () => (await import('./commands/dashboards.ts')).dashboards,
+  },
   rules: {
     summary: 'List the alert rules, or export them for Prometheus and Alertmanager',
     load: async () => (await import('./commands/rules.ts')).rules,

@@ -8,6 +8,7 @@
 import { checkAlerts } from './alerts.ts';
 import { buildCollector, checkCollector } from './collector.ts';
 import { checkCrossNode } from './cross-node.ts';
+import { checkDashboards } from './dashboards.ts';
 import { checkDynamo } from './dynamo.ts';
 import { bench, Skipped } from './kit.ts';
 import { checkLlmD } from './llm-d.ts';
@@ -21,6 +22,7 @@ const CHECKS = {
   dynamo: checkDynamo,
   node_exporter: checkNodeExporter,
   alerts: checkAlerts,
+  dashboards: checkDashboards,
   cross_node: checkCrossNode,
 };
 

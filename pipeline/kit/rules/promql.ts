@@ -101,7 +101,17 @@ export interface Promql {
   readonly signals: ReadonlyMap<string, SignalInfo>;
   /** The labels that tell the rule's entities apart. */
   readonly labels: readonly string[];
+  /** In place of every term's own window, such as a variable of Grafana's. */
+  readonly window?: string;
+  /** Matchers that every selector gets as well. */
+  readonly matchers?: readonly string[];
 }
+
+/** What a term gives, one series for each entity. Throws NotInPromql. */
+export const promqlOfTerm = (term: Term, of: Promql): string => {
+  if (term.fold === 'age') throw new NotInPromql('asks for the age of a series, which PromQL cannot');
+  return termPromql(term, of, term.by?.map(labelOfWordThere) ?? of.labels);
+};
 
 /** A condition as a vector of the entities for which it is true. Throws NotInPromql. */
 export function promqlOf(condition: Condition, of: Promql): string {
@@ -154,9 +164,13 @@ const OF_ENTITIES = new Set(['enginelight_finding_active', 'enginelight_incident
 function selectorOf(term: Term, of: Promql, suffix: string, extra: string): string {
   const info = of.signals.get(term.signal);
   const family = familyOf(term.signal, instrumentFor(term.fold, info), info);
-  const where = [...term.where.map(matcher), ...(extra === '' ? [] : [extra])];
+  const where = [...term.where.map(matcher), ...(of.matchers ?? []), ...(extra === '' ? [] : [extra])];
   return `${family}${suffix}${where.length > 0 ? `{${where.join(', ')}}` : ''}`;
 }
+
+/** The buckets of a histogram, how many observations fell into each in the window; needs the label `le`. */
+export const promqlOfBuckets = (term: Term, of: Promql): string =>
+  aggregate('sum', of.labels, `increase(${baseOf(term, of, '_bucket')}[${of.window ?? durationOf(term.windowMs)}])`);
 
 function termPromql(term: Term, of: Promql, labels: readonly string[]): string {
   const under = term.dividedBy;
@@ -174,7 +188,7 @@ function termPromql(term: Term, of: Promql, labels: readonly string[]): string {
 
 function foldPromql(term: Term, of: Promql, labels: readonly string[]): string {
   const info = of.signals.get(term.signal);
-  const window = `[${durationOf(term.windowMs)}]`;
+  const window = `[${of.window ?? durationOf(term.windowMs)}]`;
   const offset = term.offsetMs > 0 ? ` offset ${durationOf(term.offsetMs)}` : '';
   const over = (call: string, suffix = '', extra = '') =>
     `${call}(${baseOf(term, of, suffix, extra)}${window}${offset})`;
