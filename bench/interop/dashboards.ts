@@ -111,7 +111,7 @@ async function ask(
   const signals = builtInSignals();
   const failures: string[] = [];
   for (const { dashboard } of builtInDashboards(signals)) {
-    const json = grafanaDashboard(dashboard!, signals) as Grafana;
+    const json = grafanaDashboard(dashboard!, signals) as unknown as Grafana;
     const panels = json.panels.flatMap((p) => [p, ...(p.panels ?? [])]).filter((p) => p.type !== 'row');
     let queries = 0;
     let empty = 0;

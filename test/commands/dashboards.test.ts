@@ -1,6 +1,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
+import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import { afterAll, describe, expect, test } from 'vitest';
 import { dashboards } from '../../commands/dashboards.ts';
 import { builtInSignals } from '../../config/signals.ts';
@@ -11,6 +13,22 @@ import { runCommand } from '../kit/command.ts';
 const folder = mkdtempSync(join(tmpdir(), 'enginelight-dashboards-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const signals = builtInSignals();
+
+/** Grafana's types, whose enums are plain values in JSON, without the marks that tell their classes apart. */
+type Json<T> = T extends string
+  ? `${T}`
+  : T extends readonly (infer E)[]
+    ? readonly Json<E>[]
+    : T extends object
+      ? { readonly [K in keyof T as K extends `_${string}` ? never : K]: Json<T[K]> }
+      : T;
+/** What these do not allow does not compile. */
+const typed = (json: ReturnType<typeof grafanaDashboard>): Json<Dashboard> => json;
+type QueryJson = Extract<
+  ReturnType<typeof grafanaDashboard>['panels'][number],
+  { targets: unknown }
+>['targets'][number];
+const typedQuery = (query: QueryJson): Json<Dataquery> => query;
 
 interface GrafanaPanel {
   readonly id: number;
@@ -32,12 +50,23 @@ const panelsOf = (d: Grafana) => d.panels.flatMap((p) => [p, ...(p.panels ?? [])
 const rendered = (text: string) => {
   const { dashboard, problems } = dashboardFromText(text, 'mine.yaml', signals);
   expect(problems).toEqual([]);
-  return grafanaDashboard(dashboard!, signals) as Grafana;
+  return grafanaDashboard(dashboard!, signals) as unknown as Grafana;
 };
 const HEAD = 'title: Mine\ndescription: Of mine.\n';
 
 describe('the dashboards that come with enginelight', () => {
   const all = builtInDashboards(signals);
+
+  test('are what Grafana has types for', () => {
+    for (const { dashboard } of all) {
+      const json = grafanaDashboard(dashboard!, signals);
+      expect(typed(json).schemaVersion).toBe(42);
+      for (const panel of json.panels) {
+        if (panel.type === 'row') continue;
+        for (const query of panel.targets) expect(typedQuery(query).expr).not.toBe('');
+      }
+    }
+  });
 
   test('are read without a mistake', () => {
     expect(all.flatMap((d) => d.problems)).toEqual([]);
@@ -47,7 +76,7 @@ describe('the dashboards that come with enginelight', () => {
   test.each(
     all.map((d) => [d.dashboard!.name, d.dashboard!] as const),
   )('%s: panels lie apart, and queries use only variables that are there', (_name, dashboard) => {
-    const json = grafanaDashboard(dashboard, signals) as Grafana;
+    const json = grafanaDashboard(dashboard, signals) as unknown as Grafana;
     const panels = panelsOf(json);
     expect(new Set(panels.map((p) => p.id)).size).toBe(panels.length);
     const taken = new Set<string>();

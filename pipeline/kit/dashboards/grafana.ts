@@ -1,18 +1,8 @@
 /** Dashboards as Grafana's JSON (schema 42), over the names that our exporters give signals in Prometheus. */
-import type { Dashboard as GrafanaDashboard, Panel as GrafanaPanel } from '@grafana/grafana-foundation-sdk/dashboard';
-import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import type { SignalInfo } from '../../../config/signals.ts';
 import { familyOf, labelOfWordThere, promqlOfBuckets, promqlOfTerm } from '../rules/promql.ts';
 import type { Dashboard, Panel, PanelSeries, Variable } from './dashboard.ts';
 
-/** Grafana's types, whose enums are plain values in JSON, without the marks that tell their classes apart. */
-type Json<T> = T extends string
-  ? `${T}`
-  : T extends readonly (infer E)[]
-    ? readonly Json<E>[]
-    : T extends object
-      ? { readonly [K in keyof T as K extends `_${string}` ? never : K]: Json<T[K]> }
-      : T;
 type Signals = ReadonlyMap<string, SignalInfo>;
 
 const SOURCE = { type: 'prometheus', uid: '${datasource}' } as const;
@@ -80,7 +70,7 @@ function targetsOf(panel: Panel, signals: Signals) {
       instant: panel.kind === 'table',
       format: panel.kind === 'table' ? 'table' : panel.kind === 'heatmap' ? 'heatmap' : 'time_series',
       ...(now ? {} : { exemplar: true }),
-    } satisfies Json<Dataquery>;
+    } as const;
   });
 }
 
@@ -111,7 +101,7 @@ function panelOf(panel: Panel, id: number, at: { x: number; y: number }, signals
       },
       overrides: [],
     },
-  } satisfies Json<GrafanaPanel>;
+  } as const;
 }
 
 function optionsOf(panel: Panel): object {
@@ -225,15 +215,25 @@ function incidentMarks(variables: readonly Variable[]) {
   };
 }
 
-/** The JSON that Grafana imports. */
-export function grafanaDashboard(dashboard: Dashboard, signals: Signals): object {
-  const panels: object[] = [];
+type PanelJson = ReturnType<typeof panelOf>;
+interface RowJson {
+  readonly id: number;
+  readonly type: 'row';
+  readonly title: string;
+  readonly collapsed: boolean;
+  readonly gridPos: { readonly x: number; readonly y: number; readonly w: number; readonly h: number };
+  readonly panels: readonly PanelJson[];
+}
+
+/** The JSON that Grafana imports; a test holds its type against Grafana's own. */
+export function grafanaDashboard(dashboard: Dashboard, signals: Signals) {
+  const panels: (RowJson | PanelJson)[] = [];
   let id = 0;
   let y = 0;
   for (const row of dashboard.rows) {
-    const head = { id: ++id, type: 'row', title: row.title, collapsed: row.collapsed };
+    const head = { id: ++id, type: 'row' as const, title: row.title, collapsed: row.collapsed };
     const gridPos = { x: 0, y: y++, w: COLUMNS, h: 1 };
-    const inside: object[] = [];
+    const inside: PanelJson[] = [];
     let x = 0;
     let height = 0;
     for (const panel of row.panels) {
@@ -277,6 +277,6 @@ export function grafanaDashboard(dashboard: Dashboard, signals: Signals): object
         targetBlank: false,
       },
     ],
-    panels: panels as Json<GrafanaPanel>[],
-  } satisfies Json<GrafanaDashboard>;
+    panels,
+  } as const;
 }
