@@ -33,6 +33,8 @@ export interface PeerVerdict {
   readonly chronic: boolean;
   /** Past values of this member. */
   readonly n: number;
+  /** They are enough to say what is usual for it. */
+  readonly known: boolean;
 }
 
 export interface PeerGates {
@@ -87,6 +89,7 @@ export function judge(index: number, r: number, past: PooledHistory, gates: Peer
     scale: past.scale,
     z,
     n,
+    known,
     acute: known && z > (gates.z ?? 3) && r - usual > (gates.effect ?? 0.05),
     chronic: n >= (gates.history ?? FEWEST) * 2 && past.medians[index]! > (gates.chronic ?? 0.1),
   };

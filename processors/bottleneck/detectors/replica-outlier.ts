@@ -148,14 +148,20 @@ export default defineDetector({
     view.baseline('ro.prefill', now.prefill);
     // Before enough is known about load, slowness is compared as it is, and only with the peers.
     const residual = predict ? now.slow / predict(now) : now.slow;
-    const peer = view.peer(
-      predict ? 'residual' : 'slow',
-      (v) => {
-        const point = pointOf(v);
-        return point ? (predict ? point.slow / predict(point) : point.slow) : undefined;
-      },
-      { z: p.z, effect: p.effect },
-    );
+    const gates = { z: p.z, effect: p.effect };
+    const raw = view.peer('slow', (v) => pointOf(v)?.slow, gates);
+    const fitted = predict
+      ? view.peer(
+          'residual',
+          (v) => {
+            const point = pointOf(v);
+            return point && point.slow / predict(point);
+          },
+          gates,
+        )
+      : undefined;
+    // The residual begins its past only when load is accounted for; until that suffices, slowness as it is goes on.
+    const peer = fitted && (fitted.known || !raw?.known) ? fitted : raw;
     // Its own past is judged by the same residual, so that more load is not mistaken for slowness.
     const past = predict ? view.baseline('ro.residual', residual) : undefined;
     const own = past ? { z: (residual - past.median) / past.scale, effect: residual / past.median - 1 } : undefined;
