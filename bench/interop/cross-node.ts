@@ -126,8 +126,9 @@ export async function checkCrossNode(world: Bench): Promise<void> {
     const target = await world.serve(engines[i]!.page);
     sidecars.push(await world.enginelight(sidecar(target, replica, `n${i}`, port, reports[i]!)));
   }
-  // A replica is compared with its own usual place among its peers: that takes twenty readings.
-  await sleep(420_000);
+  // A replica is compared with its own usual place among its peers: that takes twenty readings, and how it stands
+  // against its own past as many again.
+  await sleep(600_000);
   const early = [at, ...reports].flatMap((folder) => incidents(folder === at ? join(at, 'reports') : folder));
   if (early.length > 0) throw new Error(`incidents before anything is wrong: ${JSON.stringify(early)}`);
 
