@@ -27,6 +27,7 @@ import { detectors } from './detectors/index.ts';
 import { activeGauge, findingFrom } from './emit.ts';
 import { createEvaluator, type Mode } from './evaluate.ts';
 import { createEvents } from './events.ts';
+import { withoutSuperseded } from './from-below.ts';
 import { createHistory, createPeerMemory } from './history.ts';
 import { createImpacts, LATENCIES } from './impact.ts';
 import { createIncidents } from './incidents.ts';
@@ -331,7 +332,10 @@ export const bottleneck = defineProcessor({
               else if (r.eventName !== '' && !OWN_EVENTS.has(r.eventName)) rest.push(r);
             }
             if (rest.length > 0) events.logs(rest, now);
-            break;
+            const { rest: onward, dropped } = withoutSuperseded(batch);
+            if (dropped === 0) break;
+            meter.dropped('logs', dropped, 'filtered');
+            return onward.items.length > 0 ? next.consume(onward) : undefined;
           }
         }
         return next.consume(batch);
