@@ -2,6 +2,7 @@
 import type { ReceiverDefinition } from '../pipeline/component.ts';
 import { dynamoReceiver } from './dynamo/index.ts';
 import { engineReceiver } from './engine/index.ts';
+import { flightRecorder } from './flight_recorder/index.ts';
 import { hooksReceiver } from './hooks/index.ts';
 import { host } from './host/index.ts';
 import { llmDReceiver } from './llm_d/index.ts';
@@ -27,6 +28,7 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   prometheusReceiver,
   otlpReceiver,
   hooksReceiver,
+  flightRecorder,
   host,
   recording,
 ];

@@ -1,4 +1,5 @@
 /** Frames of hooks to spans, named and attributed as any OTLP sender of such events would. */
+import { COMM_OPS, hashHex, hex8, hex16 } from '../../pipeline/kit/hook-span.ts';
 import type { AnyValue, Attributes, Resource, Scope, Span } from '../../pipeline/model.ts';
 import { NO_ATTRIBUTES, resource, scope } from '../../pipeline/model.ts';
 import type { Guard } from './content.ts';
@@ -14,20 +15,6 @@ export interface ReadSpans {
 export interface SpanMaker {
   read(frame: Frame): ReadSpans;
 }
-
-export const OPS: ReadonlySet<string> = new Set([
-  'all_reduce',
-  'all_gather',
-  'reduce_scatter',
-  'all_to_all',
-  'broadcast',
-  'reduce',
-  'gather',
-  'scatter',
-  'send',
-  'recv',
-  'barrier',
-]);
 
 const MOST_RESOURCES = 4096;
 /** Longer than a day, or a day away from when its frame was made, is a clock that was read wrongly, not an operation. */
@@ -112,7 +99,7 @@ export function createSpanMaker(guard: Guard): SpanMaker {
 
       const ops = frame.ops.map((entry) => {
         const group = frame.groups[entry.group];
-        if (!group || !OPS.has(entry.op) || group.size === 0) return undefined;
+        if (!group || !COMM_OPS.has(entry.op) || group.size === 0) return undefined;
         // One trace per operation: its spans on every rank show side by side in a trace viewer.
         return { entry, group, trace: hashHex(`${group.id}/${entry.op}`) };
       });
@@ -152,7 +139,7 @@ export function createSpanMaker(guard: Guard): SpanMaker {
               attributes['hook.open'] = true;
               attributes['hook.open_ns'] = end - start;
             }
-            emit('collective', start, end, op.trace + hex8(seq / 4294967296) + hex8(seq), attributes);
+            emit('collective', start, end, op.trace + hex16(seq), attributes);
           } else {
             const attributes = rowAttributes(kind, values, i, text, guard);
             const error = kind === 'kv_transfer' && values[i + 9]! >= 0 ? text(values[i + 9]!) : undefined;
@@ -161,7 +148,7 @@ export function createSpanMaker(guard: Guard): SpanMaker {
               start,
               end,
               // Events of one step belong together; a transfer is a thing of its own.
-              traceOfSender + (kind === 'kv_transfer' ? nextId() : hex16(rowStep(kind, values, i), nextId)),
+              traceOfSender + (kind === 'kv_transfer' ? nextId() : hex16Or(rowStep(kind, values, i), nextId)),
               attributes,
               error === undefined ? UNSET : { code: 2, message: error },
             );
@@ -238,25 +225,4 @@ function rowAttributes(
   }
 }
 
-const HEX = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
-
-/** The low 32 bits as eight hex digits. */
-const hex8 = (n: number): string => {
-  const w = n >>> 0;
-  return HEX[w >>> 24]! + HEX[(w >>> 16) & 255]! + HEX[(w >>> 8) & 255]! + HEX[w & 255]!;
-};
-
-const hex16 = (n: number, otherwise: () => string): string => (n < 0 ? otherwise() : hex8(n / 4294967296) + hex8(n));
-
-/** 64 bits of a text, FNV-1a over two halves; only has to be the same on every rank and rarely the same for two texts. */
-function hashHex(text: string): string {
-  let a = 0x811c9dc5;
-  let b = 0x01000193;
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    a = Math.imul(a ^ c, 0x01000193);
-    b = Math.imul(b ^ c ^ (a >>> 16), 0x85ebca6b);
-  }
-  // Never all zeros, which would be no id.
-  return hex8(a | 1) + hex8(b);
-}
+const hex16Or = (n: number, otherwise: () => string): string => (n < 0 ? otherwise() : hex16(n));
