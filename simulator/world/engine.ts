@@ -165,8 +165,11 @@ function begin(w: World, rep: Replica, index: number): void {
 
   const detail: StageDetail[] | null = w.listeners.detail?.(rep) ? [] : null;
   let ready = now;
-  stageStart.length = pp;
-  stageEnd.length = pp;
+  // Setting a length is a slow call, even to what it is.
+  if (stageStart.length !== pp) {
+    stageStart.length = pp;
+    stageEnd.length = pp;
+  }
   for (let stage = 0; stage < pp; stage++) {
     const share = k.stageShare[stage]!;
     let stageS = 0;
@@ -303,7 +306,7 @@ function finishStep(w: World, rep: Replica, index: number): void {
         observe(c.itl, gap, old);
         observe(w.frontend.itl, gap, old);
       }
-      g.fresh.length = 0;
+      if (g.fresh.length > 0) g.fresh.length = 0;
       g.g += g.advance;
       g.ctx += decoded * g.advance;
       output += decoded * g.advance;
@@ -315,7 +318,7 @@ function finishStep(w: World, rep: Replica, index: number): void {
         c.acceptedRecent = 0.98 * c.acceptedRecent + 0.02 * (g.advance - 1);
         for (let i = 0; i < g.advance - 1; i++) c.acceptedAt[i] = c.acceptedAt[i]! + decoded;
       }
-      ended.length = 0;
+      if (ended.length > 0) ended.length = 0;
       takeFinished(g, ended);
       for (const r of ended) {
         output -= g.g - r.finishG;

@@ -274,8 +274,10 @@ export function schedule(w: World, s: Sched, g: Group): Decision {
   decision.attention = 0;
   decision.prefillTokens = 0;
   decision.prefillContext = 0;
-  g.chunkOf.length = 0;
-  g.chunkTokens.length = 0;
+  if (g.chunkOf.length > 0) {
+    g.chunkOf.length = 0;
+    g.chunkTokens.length = 0;
+  }
   const draft = spec.speculative ? spec.speculative.tokens : 0;
   let advance = 1;
   if (draft > 0 && g.nDecode > 0) {

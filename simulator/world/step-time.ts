@@ -103,7 +103,7 @@ export function stageTime(
   let moeExtra = 0;
   if (epRanks > 1 && m.experts > 0) moeExtra = m.moeShare * expertImbalance(replica, batch.tokens, epRanks);
   let slowest = 0;
-  scratch.compute.length = tp;
+  if (scratch.compute.length !== tp) scratch.compute.length = tp;
   for (let i = 0; i < tp; i++) {
     const rank = ranks[i]!;
     const gpu = rank.gpu;

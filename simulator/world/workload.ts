@@ -163,13 +163,16 @@ export function workload(w: World): Workload {
 
   const make = (arrival: number): Request => {
     let conversation: Conversation | undefined;
+    let place = -1;
     const kind = pickKind(mix, content);
     if (content.chance(kind.again)) {
       // Of a few conversations, one whose user has had time to read.
       for (let tries = 0; tries < 4 && conversations.length > 0; tries++) {
-        const candidate = conversations[content.int(conversations.length)]!;
+        const at = content.int(conversations.length);
+        const candidate = conversations[at]!;
         if (candidate.readyAt <= arrival && candidate.kind === kind) {
           conversation = candidate;
+          place = at;
           break;
         }
       }
@@ -217,7 +220,7 @@ export function workload(w: World): Workload {
       conversation.turn++;
       const extra = Math.floor((tail + output - 1) / ALIGN) * ALIGN;
       if (conversation.turn >= conversation.kind.turns || extra === 0) {
-        const i = conversations.indexOf(conversation);
+        const i = place >= 0 ? place : conversations.lastIndexOf(conversation);
         if (i >= 0) conversations.splice(i, 1);
       } else {
         conversation.segments = [...segments, { key: ownKey, tokens: extra }];
