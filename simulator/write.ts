@@ -19,7 +19,9 @@ export async function writeCase(
 ): Promise<{ truth: Truth; bytes: number; lines: number }> {
   const sim = simulateCase(spec, options);
   const file = createWriteStream(path);
-  const gzip = path.endsWith('.gz') ? createGzip({ level: 6, memLevel: 9, chunkSize: 1 << 20, writableHighWaterMark: AHEAD } as ZlibOptions) : null;
+  const gzip = path.endsWith('.gz')
+    ? createGzip({ level: 6, memLevel: 9, chunkSize: 1 << 20, writableHighWaterMark: AHEAD } as ZlibOptions)
+    : null;
   if (gzip) gzip.pipe(file);
   const sink = gzip ?? file;
   let lines = 0;
