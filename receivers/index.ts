@@ -7,6 +7,7 @@ import { hooksReceiver } from './hooks/index.ts';
 import { host } from './host/index.ts';
 import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
+import { ncclInspector } from './nccl_inspector/index.ts';
 import { otlpReceiver } from './otlp/index.ts';
 import { prometheusReceiver } from './prometheus/index.ts';
 import { recording } from './recording/index.ts';
@@ -28,6 +29,7 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   prometheusReceiver,
   otlpReceiver,
   hooksReceiver,
+  ncclInspector,
   flightRecorder,
   host,
   recording,
