@@ -68,9 +68,20 @@ export const demo: Command = async (args, io) => {
   const socketPath = join(folder, 'hooks.sock');
   const paint = painter(io.outIsTerminal === true);
   let live: Live | undefined;
+  // From the first moment on: whoever presses Ctrl-C while the cluster starts leaves nothing behind either.
+  const asked = new AbortController();
+  const end = () => asked.abort();
+  process.on('SIGINT', end);
+  process.on('SIGTERM', end);
   try {
     const startMs = Math.floor(clock.now());
-    const screen = createScreen(io.out, paint, io.outIsTerminal === true, () => startMs);
+    const screen = createScreen(
+      io.out,
+      paint,
+      io.outIsTerminal === true,
+      () => startMs,
+      () => (io.outIsTerminal ? (process.stdout.columns ?? 80) : Number.POSITIVE_INFINITY),
+    );
     live = await startLive(demoSpec(6 * 3600), { clock, spans: { socketPath }, tickMs: 500 });
     const names = flags.fault.length > 0 ? flags.fault : SCHEDULE;
     if (names.includes('list')) {
@@ -80,8 +91,10 @@ export const demo: Command = async (args, io) => {
     const plan = planOf(live, names);
     const endS = minutes > 0 ? minutes * 60 : plan.at(-1)!.at + LASTS_S + 90;
     introduce(live, speed, screen, paint, io);
-    return await watch(live, plan, endS, { io, screen, paint, clock, socketPath, speed, began });
+    return await watch(live, plan, endS, { io, screen, paint, clock, socketPath, speed, began, asked });
   } finally {
+    process.off('SIGINT', end);
+    process.off('SIGTERM', end);
     await live?.stop();
     clock.stop();
     rmSync(folder, { recursive: true, force: true });
@@ -127,13 +140,15 @@ interface Watching {
   readonly socketPath: string;
   readonly speed: number;
   readonly began: number;
+  /** Aborted by whoever wants it to end. */
+  readonly asked: AbortController;
 }
 
 async function watch(live: Live, plan: readonly Plan[], endS: number, to: Watching): Promise<number> {
   const { io, screen, paint, clock } = to;
   const registry = withScreen(await io.registry(), screen.see);
   const daemon = new EventEmitter();
-  const stop = () => daemon.emit('SIGTERM', 'SIGTERM');
+  const stop = () => to.asked.abort();
   const text = demoConfig(live.targets, to.socketPath, registry);
   const waiting = [...plan];
   let keyed = 10;
@@ -151,14 +166,14 @@ async function watch(live: Live, plan: readonly Plan[], endS: number, to: Watchi
     const fault = kind === undefined ? undefined : demoFault(live.world, kind, keyed++);
     if (fault) inject(fault);
   });
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
   let timer = clock.after(0, function tick() {
     const now = live.elapsed();
     while (waiting[0] && waiting[0].at <= now) inject(waiting.shift()!.fault);
     screen.tick(now);
     if (now >= endS) stop();
-    else timer = clock.after(1000, tick);
+    // Again and again: the daemon may not listen yet.
+    if (to.asked.signal.aborted) daemon.emit('SIGTERM', 'SIGTERM');
+    timer = clock.after(1000, tick);
   });
   try {
     const code = await runDaemon({
@@ -180,8 +195,6 @@ async function watch(live: Live, plan: readonly Plan[], endS: number, to: Watchi
   } finally {
     timer.cancel();
     keys();
-    process.off('SIGINT', stop);
-    process.off('SIGTERM', stop);
   }
 }
 

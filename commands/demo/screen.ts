@@ -1,6 +1,7 @@
 /** What the demo shows: one line on how the cluster does, and every incident as it opens, changes its mind and ends. */
 import { entityWords, type Incident, incidentOf, type RootCause } from '../../pipeline/kit/verdict.ts';
 import { type Batch, isNumberPoint, isStale, msFromNanos, type Series } from '../../pipeline/model.ts';
+import { wrap } from './wrap.ts';
 
 const CODES = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33', cyan: '36' } as const;
 export type Paint = (style: keyof typeof CODES, text: string) => string;
@@ -40,6 +41,8 @@ export function createScreen(
   paint: Paint,
   live: boolean,
   startMs: () => number,
+  /** Columns of the terminal; Infinity where lines are not to be broken. */
+  columns: () => number = () => Number.POSITIVE_INFINITY,
 ): Screen {
   const said: Said[] = [];
   const shown = new Map<string, string>();
@@ -51,7 +54,16 @@ export function createScreen(
   };
   const say = (text: string) => {
     clear();
-    write(`${text}\n`);
+    const width = columns();
+    // Under the text of a row (`why`, `do`), of a moment, or of nothing.
+    const hang = (line: string) =>
+      line.startsWith(indent) ? indent.length + 8 : line.startsWith('  ') ? indent.length : 0;
+    write(
+      `${text
+        .split('\n')
+        .map((line) => wrap(line, width, hang(line)))
+        .join('\n')}\n`,
+    );
   };
   const total = (signal: string): number => {
     let sum = 0;
@@ -88,7 +100,8 @@ export function createScreen(
     tick(elapsedS) {
       if (!live) return;
       const findings = total(ACTIVE);
-      status = `  ${stamp(elapsedS)}  ${total(RUNNING)} requests running, ${total(WAITING)} waiting, ${findings === 0 ? 'nothing found' : `${findings} finding${findings === 1 ? '' : 's'}`}`;
+      status = `  ${stamp(elapsedS)}  ${Math.round(total(RUNNING))} requests running, ${Math.round(total(WAITING))} waiting, ${findings === 0 ? 'nothing found' : `${findings} finding${findings === 1 ? '' : 's'}`}`;
+      status = status.slice(0, Math.max(10, columns() - 1));
       write(`\r\x1b[2K${paint('dim', status)}`);
     },
   };
