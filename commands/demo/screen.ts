@@ -1,7 +1,7 @@
 /** What the demo shows: one line on how the cluster does, and every incident as it opens, changes its mind and ends. */
 import { entityWords, type Incident, incidentOf, type RootCause } from '../../pipeline/kit/verdict.ts';
 import { type Batch, isNumberPoint, isStale, msFromNanos, type Series } from '../../pipeline/model.ts';
-import { wrap } from './wrap.ts';
+import { plain, wrap } from './wrap.ts';
 
 const CODES = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33', cyan: '36' } as const;
 export type Paint = (style: keyof typeof CODES, text: string) => string;
@@ -56,8 +56,10 @@ export function createScreen(
     clear();
     const width = columns();
     // Under the text of a row (`why`, `do`), of a moment, or of nothing.
-    const hang = (line: string) =>
-      line.startsWith(indent) ? indent.length + 8 : line.startsWith('  ') ? indent.length : 0;
+    const hang = (line: string) => {
+      const bare = plain(line);
+      return bare.startsWith(indent) ? indent.length + 8 : bare.startsWith('  ') ? indent.length : 0;
+    };
     write(
       `${text
         .split('\n')

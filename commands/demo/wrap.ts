@@ -3,8 +3,11 @@
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what colours are made of.
 const COLOUR = /\x1b\[[0-9;]*m/g;
 
+/** A text without its colours. */
+export const plain = (text: string): string => text.replace(COLOUR, '');
+
 /** Columns that a text takes; colours take none. */
-export const widthOf = (text: string): number => text.replace(COLOUR, '').length;
+export const widthOf = (text: string): number => plain(text).length;
 
 /**
  * Breaks one line into lines of at most `width` columns, those after the first indented by `hang`. A word that is too long
@@ -13,7 +16,9 @@ export const widthOf = (text: string): number => text.replace(COLOUR, '').length
 export function wrap(line: string, width: number, hang: number): string {
   if (widthOf(line) <= width || width <= hang + 10) return line;
   const indent = ' '.repeat(hang);
-  const lead = /^ */.exec(line)![0];
+  // Colours may begin in front of the blanks.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what colours are made of.
+  const lead = /^(?:\x1b\[[0-9;]*m)* */.exec(line)![0];
   const out: string[] = [];
   let current = lead;
   let empty = true;

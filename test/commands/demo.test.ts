@@ -31,6 +31,7 @@ describe('a line for a terminal', () => {
     const red = painter(true)('red', 'critical');
     expect(widthOf(red)).toBe(8);
     expect(wrap(`${red} incident`, 17, 2)).toBe(`${red} incident`);
+    expect(wrap(painter(true)('dim', '  04:46 and so on'), 14, 3)).toBe('\x1b[2m  04:46 and so\n   on\x1b[0m');
   });
 });
 
