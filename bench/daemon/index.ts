@@ -86,8 +86,8 @@ async function measure(one: Case): Promise<Measured> {
     errors = (errors + chunk.toString()).slice(-5000);
   });
   try {
-    // Start, first pages, and what is compiled late do not count.
-    const warmUp = Math.max(4000, 6 * one.everyMs);
+    // Start, first pages, what is compiled late, and the heap's last collection after the start do not count: a daemon runs for weeks.
+    const warmUp = 75_000;
     await sleep(warmUp);
     if (child.exitCode !== null) throw new Error(`${command} ended: ${errors}`);
     const pid = child.pid!;
