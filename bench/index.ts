@@ -8,6 +8,7 @@ import { benchHooks, hooksTable } from './hooks/index.ts';
 import { benchCodec, benchReceiver, tableOf as otlpTable } from './otlp/index.ts';
 import { reportPipeline } from './pipeline/index.ts';
 import { benchScrape, tableOf as scrapeTable } from './scrape/index.ts';
+import { benchSimulator, tableOf as simulatorTable } from './simulator/index.ts';
 
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 const BENCHES: Readonly<Record<string, () => Promise<void> | void>> = {
@@ -16,6 +17,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void> | void>> = {
   export: () => say(exportTable(benchExport())),
   otlp: async () => say(otlpTable([...benchCodec(), ...(await benchReceiver())])),
   hooks: async () => say(hooksTable(await benchHooks())),
+  simulator: async () => say(simulatorTable(await benchSimulator())),
   daemon: async () => {
     say(HEAD);
     await benchDaemon(15, say);
