@@ -8,6 +8,7 @@ import { host } from './host/index.ts';
 import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
 import { ncclInspector } from './nccl_inspector/index.ts';
+import { ncclRas } from './nccl_ras/index.ts';
 import { otlpReceiver } from './otlp/index.ts';
 import { prometheusReceiver } from './prometheus/index.ts';
 import { recording } from './recording/index.ts';
@@ -30,6 +31,7 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   otlpReceiver,
   hooksReceiver,
   ncclInspector,
+  ncclRas,
   flightRecorder,
   host,
   recording,
