@@ -2,6 +2,7 @@
 import type { ReceiverDefinition } from '../pipeline/component.ts';
 import { dynamoReceiver } from './dynamo/index.ts';
 import { engineReceiver } from './engine/index.ts';
+import { engineLog } from './engine_log/index.ts';
 import { flightRecorder } from './flight_recorder/index.ts';
 import { hooksReceiver } from './hooks/index.ts';
 import { host } from './host/index.ts';
@@ -33,6 +34,7 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   ncclInspector,
   ncclRas,
   flightRecorder,
+  engineLog,
   host,
   recording,
 ];

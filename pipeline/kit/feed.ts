@@ -13,18 +13,26 @@ import { createTail } from './tail.ts';
 
 const RESOURCES = 4096;
 
-/** Gives the resource of what is read: the labels' attributes win over what the files say, the host's name is there. */
+/**
+ * Gives the resource of what is read: the labels' attributes win over what the files say, the host's name is there. An
+ * engine's also has a replica; `machine` is for what the machine itself says.
+ */
 export function feedResources(
   labels: Readonly<Record<string, string>>,
-  ownHost: string = hostname(),
+  of: 'engine' | 'machine' = 'engine',
 ): (said: Attributes) => Resource {
   const fixed = attributesFromLabels(labels, 'keep');
   let known = new Map<string, Resource>();
   return (said) => {
     if (known.size > RESOURCES) known = new Map();
     return entryOf(known, JSON.stringify(said), () => {
-      const out: Record<string, AnyValue> = Object.assign(Object.create(null), { 'host.name': ownHost }, said, fixed);
-      out['service.instance.id'] ??= out['host.name']!;
+      const out: Record<string, AnyValue> = Object.assign(
+        Object.create(null),
+        { 'host.name': hostname() },
+        said,
+        fixed,
+      );
+      if (of === 'engine') out['service.instance.id'] ??= out['host.name']!;
       return resource(out);
     });
   };
