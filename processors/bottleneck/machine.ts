@@ -1,6 +1,7 @@
 /**
  * The life of findings: one state per detector and entity. Pending from the first true evaluation, firing when it held in k
- * of the last n (sooner when it is far beyond its threshold), resolved when it stayed below 0.8 of the threshold for a while.
+ * of the last n (sooner when it is far beyond its threshold), resolved when it stayed below 0.8 of the threshold for a while, or below
+ * the threshold for longer: what hovers in between is not held open for ever.
  * Many ups and downs are one flapping finding.
  */
 import type { Onset } from '../../pipeline/kit/stats/change.ts';
@@ -12,7 +13,7 @@ import type { Outcome, Verdict } from './outcome.ts';
 export interface MachineOptions {
   /** Share of the threshold below which a firing finding begins to clear. */
   readonly clearRatio: number;
-  /** How long it must stay clear. */
+  /** How long it must stay clear; between that and the threshold, three times as long. */
   readonly clearForMs: number;
   /** A finding whose signals are gone is closed after this. */
   readonly lostAfterMs: number;
@@ -30,7 +31,10 @@ export interface Active {
   evaluations: number;
   lastFalse: number;
   firstTrue: number;
+  /** When it last held, or was not far enough below its threshold to be over. */
   lastTrue: number;
+  /** When it last held. */
+  lastHeld: number;
   lastKnown: number;
   firingAt: number;
   endedAt: number;
@@ -160,6 +164,7 @@ export function createMachine(
           lastFalse: a?.lastFalse ?? Number.NEGATIVE_INFINITY,
           firstTrue: now,
           lastTrue: now,
+          lastHeld: now,
           lastKnown: now,
           firingAt: 0,
           endedAt: 0,
@@ -199,7 +204,13 @@ export function createMachine(
           a.confidence = a.state === 'firing' ? a.confidence + 0.3 * (fresh - a.confidence) : fresh;
           a.grade = outcome.grade;
           a.lastTrue = now;
-        } else if (a.state === 'firing' && outcome.floor >= options.clearRatio) a.lastTrue = now;
+          a.lastHeld = now;
+        } else if (
+          a.state === 'firing' &&
+          outcome.floor >= options.clearRatio &&
+          now - a.lastHeld < 2 * options.clearForMs
+        )
+          a.lastTrue = now;
       }
       if (!truth) a.lastFalse = now;
       switch (a.state) {

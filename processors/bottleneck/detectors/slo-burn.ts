@@ -15,7 +15,7 @@ export default defineDetector({
   scope: 'service',
   pace: 'slow',
   meaning: 'Users of a service wait too long, or get nothing.',
-  rule: 'with objectives: bad share (exact buckets) / budget ≥ burn in the short and the long window; without: mean latency ≥ factor × baseline ∧ z ≥ z; or failed / all ≥ errors',
+  rule: 'with objectives: bad share (exact buckets) / budget ≥ burn in the short and the long window; without: mean latency over its baseline, less one, ≥ factor − 1 ∧ z ≥ z; or failed / all ≥ errors',
   signals: [...Object.values(LATENCIES).flat(), 'inference.requests.finished', 'inference.requests.failed'],
   needs: [
     { grade: 'B', signals: ['gen_ai.server.time_to_first_token'] },
@@ -70,7 +70,8 @@ export default defineDetector({
       const base = view.baseline(`slo.${kind}`, mean.value, 24);
       if (base && base.median > 0 && limit === undefined) {
         const z = (mean.value - base.median) / base.scale;
-        const ratio = derived(mean.signal, 'mean / usual', mean.value / base.median, [mean], mean.of);
+        // The excess, not the quotient: back at its usual, nothing is left of it.
+        const ratio = derived(mean.signal, 'mean / usual, less one', mean.value / base.median - 1, [mean], mean.of);
         conditions.push({
           kind,
           condition: view.atLeast(
@@ -81,11 +82,11 @@ export default defineDetector({
                   baseline: base,
                   course: () => {
                     const c = mean.course!();
-                    return { t: c.t, v: c.v.map((x) => x / base.median) };
+                    return { t: c.t, v: c.v.map((x) => x / base.median - 1) };
                   },
                 }
-              : { ...ratio, value: Math.min(ratio.value, 1) },
-            p.factor,
+              : { ...ratio, value: Math.min(ratio.value, 0) },
+            p.factor - 1,
           ),
           words: `${WORDS[kind]} is ${seconds(mean.value)}, usually ${seconds(base.median)}`,
         });
