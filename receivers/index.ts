@@ -1,6 +1,7 @@
 /** Every receiver that a config file can name, in the order `enginelight components` shows them. */
 import type { ReceiverDefinition } from '../pipeline/component.ts';
 import { dynamoReceiver } from './dynamo/index.ts';
+import { dynamoTrace } from './dynamo_trace/index.ts';
 import { engineReceiver } from './engine/index.ts';
 import { engineLog } from './engine_log/index.ts';
 import { flightRecorder } from './flight_recorder/index.ts';
@@ -34,6 +35,7 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   ncclInspector,
   ncclRas,
   flightRecorder,
+  dynamoTrace,
   engineLog,
   host,
   recording,

@@ -14,7 +14,7 @@ import { createSaid } from './said.ts';
 import { stallWatch } from './stalls.ts';
 import { readStatus } from './status.ts';
 
-const LOCAL = /^(127\.|localhost:|\[::1\])/;
+const LOCAL = /^(127\.[\d.]+|localhost|\[::1\]):\d{1,5}$/;
 const MAX_ANSWER = 256 << 20;
 
 export const ncclRas = defineReceiver({
@@ -23,7 +23,7 @@ export const ncclRas = defineReceiver({
   stability: 'beta',
   signals: ['metrics', 'traces', 'logs'],
   config: options({
-    endpoint: t.endpoint({
+    address: t.string({
       description:
         'Where a process of the job listens (NCCL_RAS_ADDR). Any one of them knows the whole job, and it has no password: it has to be an address of this machine.',
       default: 'localhost:28028',
@@ -43,9 +43,14 @@ export const ncclRas = defineReceiver({
     }),
   }),
   validate: (config) =>
-    LOCAL.test(config.endpoint)
+    LOCAL.test(config.address)
       ? []
-      : [{ path: ['endpoint'], message: 'has to be on this machine: use `localhost:28028`, 127.0.0.1 or [::1]' }],
+      : [
+          {
+            path: ['address'],
+            message: 'has to be a port of this machine: `localhost:28028`, or of 127.0.0.1 or [::1]',
+          },
+        ],
   async start(config, next, context) {
     const { clock, log } = context;
     const own = scope('enginelight/receivers/nccl_ras', VERSION);
@@ -61,9 +66,9 @@ export const ncclRas = defineReceiver({
       make,
       about: (attributes, host) => about({ ...attributes, 'host.name': local(host) ? hostname() : host }),
     });
-    const split = config.endpoint.lastIndexOf(':');
-    const host = config.endpoint.slice(0, split).replace(/^\[|\]$/g, '');
-    const port = Number(config.endpoint.slice(split + 1));
+    const split = config.address.lastIndexOf(':');
+    const host = config.address.slice(0, split).replace(/^\[|\]$/g, '');
+    const port = Number(config.address.slice(split + 1));
     const began = clock.now();
 
     const ask = async (signal: AbortSignal): Promise<string> => {
@@ -100,7 +105,7 @@ export const ncclRas = defineReceiver({
             because,
             'Start the engine with NCCL 2.28 or newer, and the daemon where its loopback is reached.',
           );
-          context.status('recoverable_error', `RAS at ${config.endpoint} gave no status: ${because}.`);
+          context.status('recoverable_error', `RAS at ${config.address} gave no status: ${because}.`);
           return undefined;
         }
         probe.filled('nccl ras');

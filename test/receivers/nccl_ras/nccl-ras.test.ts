@@ -84,7 +84,7 @@ const status = (ranks: object[], missing: object[] = []) => ({
 async function started(port: number) {
   const context = testContext();
   const next = sink();
-  const config = resolve(ncclRas.config, { endpoint: `127.0.0.1:${port}`, labels: { replica: 'r0' } });
+  const config = resolve(ncclRas.config, { address: `127.0.0.1:${port}`, labels: { replica: 'r0' } });
   running = await ncclRas.start(config, next, context);
   const look = (done?: () => boolean) => looking(context.clock as ManualClock, 1000, done);
   return { context, next, look };
@@ -196,6 +196,6 @@ test('one that answers nothing is given up after the timeout, and a stop does no
 });
 
 test('an address of another machine is refused', () => {
-  const config = resolve(ncclRas.config, { endpoint: '10.0.0.1:28028' });
-  expect(ncclRas.validate!(config)[0]!.path).toEqual(['endpoint']);
+  const config = resolve(ncclRas.config, { address: '10.0.0.1:28028' });
+  expect(ncclRas.validate!(config)[0]!.path).toEqual(['address']);
 });
