@@ -7,6 +7,7 @@ import { engineLog } from './engine_log/index.ts';
 import { flightRecorder } from './flight_recorder/index.ts';
 import { hooksReceiver } from './hooks/index.ts';
 import { host } from './host/index.ts';
+import { kineto } from './kineto/index.ts';
 import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
 import { ncclInspector } from './nccl_inspector/index.ts';
@@ -35,6 +36,7 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   ncclInspector,
   ncclRas,
   flightRecorder,
+  kineto,
   dynamoTrace,
   engineLog,
   host,
