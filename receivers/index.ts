@@ -12,6 +12,7 @@ import { llmDReceiver } from './llm_d/index.ts';
 import { lmcacheReceiver } from './lmcache/index.ts';
 import { ncclInspector } from './nccl_inspector/index.ts';
 import { ncclRas } from './nccl_ras/index.ts';
+import { nvidiaGpu } from './nvidia_gpu/index.ts';
 import { otlpReceiver } from './otlp/index.ts';
 import { prometheusReceiver } from './prometheus/index.ts';
 import { recording } from './recording/index.ts';
@@ -40,5 +41,6 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   dynamoTrace,
   engineLog,
   host,
+  nvidiaGpu,
   recording,
 ];

@@ -27,6 +27,15 @@ interface Known {
   readonly attributes: Attributes;
 }
 
+/** Ranks that engines write into the titles of their workers: `VLLM::Worker_TP3`, `sglang::scheduler_DP1_TP0`. */
+const RANK = /(?:_|::)(TP|PP|DP|EP)(\d{1,4})(?=_|$|\s)/g;
+
+export function ranksIn(title: string): Attributes {
+  const found: Record<string, number> = {};
+  for (const [, kind, rank] of title.matchAll(RANK)) found[`inference.rank.${kind!.toLowerCase()}`] = Number(rank);
+  return found;
+}
+
 /** Of a process: whether it is there at all, and who its parent is. */
 const PARENT = 1;
 const START_TIME = 19;
@@ -45,11 +54,13 @@ export function gpuProcessOwners(tree: Tree, patterns: readonly EnginePattern[])
     return text?.slice(text.lastIndexOf(')') + 2).split(' ');
   };
 
+  const words = (pid: number): string => tree.read(`/proc/${pid}/cmdline`)?.split('\0').join(' ').trim() ?? '';
+
   const engineOf = (pid: number): string | undefined => {
     let at = pid;
     for (let i = 0; i < GENERATIONS && at > 1; i++) {
-      const words = tree.read(`/proc/${at}/cmdline`)?.split('\0').join(' ').trim() ?? '';
-      const engine = patterns.find(({ pattern }) => pattern.test(words))?.engine;
+      const title = words(at);
+      const engine = patterns.find(({ pattern }) => pattern.test(title))?.engine;
       if (engine !== undefined) return engine;
       const parent = Number(statOf(at)?.[PARENT]);
       if (!Number.isInteger(parent)) return undefined;
@@ -75,7 +86,7 @@ export function gpuProcessOwners(tree: Tree, patterns: readonly EnginePattern[])
       place: cgroup.containerId ?? cgroup.podUid ?? '',
       attributes: {
         ...(name ? { 'process.executable.name': name.slice(0, 64) } : {}),
-        ...(engine === undefined ? {} : { 'inference.engine': engine }),
+        ...(engine === undefined ? {} : { 'inference.engine': engine, ...ranksIn(words(pid)) }),
         ...(cgroup.containerId === undefined ? {} : { 'container.id': cgroup.containerId }),
         ...(cgroup.podUid === undefined ? {} : { 'k8s.pod.uid': cgroup.podUid }),
       },

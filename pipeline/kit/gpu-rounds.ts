@@ -4,7 +4,16 @@
  */
 import { hostname } from 'node:os';
 import type { Consumer, Context } from '../component.ts';
-import { type Attributes, type LogRecord, logsBatch, nanosFromMs, type Resource, resource, scope } from '../model.ts';
+import {
+  type Attributes,
+  type LogRecord,
+  logsBatch,
+  nanosFromMs,
+  type Resource,
+  resource,
+  type Scope,
+  scope,
+} from '../model.ts';
 import { createGpuInventory } from './gpu-inventory.ts';
 import { type EnginePattern, gpuProcessOwners } from './gpu-processes.ts';
 import { createGpuSignals, type GpuReading } from './gpu-signals.ts';
@@ -21,7 +30,8 @@ export interface GpuRoundsOptions {
   readonly source: string;
   readonly hostName: string | undefined;
   readonly engines: readonly EnginePattern[];
-  readonly intervalMs: number;
+  /** Who was given a GPU; see GpuSignalsOptions. */
+  readonly place?: ((uuid: string) => Attributes | undefined) | undefined;
 }
 
 export interface Fault {
@@ -34,6 +44,9 @@ export interface Fault {
 
 export interface GpuRounds {
   readonly probe: Probe;
+  /** The scope of what is sent, and the node it is about. */
+  readonly scope: Scope;
+  readonly node: Resource;
   /** Sends what was read. */
   send(readings: readonly GpuReading[], timeMs: number): Promise<void>;
   /** Sends the inventory if it changed; `more` is said of the machine. */
@@ -59,8 +72,10 @@ export function createGpuRounds(options: GpuRoundsOptions): GpuRounds {
   const owners = gpuProcessOwners(tree, options.engines);
   const signals = createGpuSignals({
     vendor,
-    longestGapMs: options.intervalMs * 3,
+    // A budget may stretch the interval; beyond this, nobody knows what was in between.
+    longestGapMs: 15_000,
     owners,
+    ...(options.place ? { place: options.place } : {}),
     resource(attributes) {
       // Processes come and go.
       if (resources.size > 4096) resources = new Map();
@@ -70,12 +85,35 @@ export function createGpuRounds(options: GpuRoundsOptions): GpuRounds {
   let more: Readonly<Record<string, string | undefined>> = {};
   const inventory = createGpuInventory(tree, node, own, owners, () => more);
 
-  context.meter.gauge('gpu_source', '1 for the source that GPU numbers come from', () => 1, '1', { source });
+  const states = new Map<string, string>();
+  /** A state that changed is said once, and not that a GPU is well from the start. */
+  const note = (readings: readonly GpuReading[]) => {
+    for (const { id, state, because } of readings) {
+      if (state === undefined || state === (states.get(id.uuid) ?? 'ok')) continue;
+      states.set(id.uuid, state);
+      const fields = { gpu: id.uuid, pci_bus_id: id.busId, state, ...(because ? { because } : {}) };
+      if (state === 'ok') context.log.info('A GPU is well again.', fields);
+      else context.log.warn('A GPU is not well.', fields);
+    }
+    // A process that /proc does not have: another PID namespace.
+    const processes = readings.flatMap((r) => r.processes ?? []);
+    if (processes.length === 0) return;
+    if (processes.every(({ pid }) => tree.read(`/proc/${pid}/stat`) === undefined)) {
+      probe.gap(
+        'gpu_process_owners',
+        'the processes on the GPUs are not among those seen here',
+        'run in the PID namespace of the host (hostPID: true), or set root_path to where its root is mounted',
+      );
+    } else probe.filled('gpu_process_owners');
+  };
 
   return {
     probe,
+    scope: own,
+    node,
     async send(readings, timeMs) {
       inventory.take(readings);
+      note(readings);
       if (!context.signals.has('metrics')) return;
       const round = probe.round(timeMs, 0);
       signals.add(round, readings, timeMs);

@@ -72,6 +72,7 @@ const IO = sum('hw.gpu.io', 'By', 'PCIe and NVLink bytes');
 const IO_RATE = gauge('hw.gpu.io', 'By/s', 'PCIe and NVLink bytes');
 const LINK_ERRORS = sum('hw.gpu.link.errors', '{error}', 'PCIe replays, NVLink errors');
 const ERRORS = sum('hw.errors', '{error}', 'XID, ECC, retired pages');
+const PENDING = gauge('hw.errors', '{error}', 'Repairs of memory that wait for a reset');
 const LIFETIME = sum('hw.gpu.errors.lifetime', '{error}', 'Memory errors over the life of the board');
 const STATUS = sum('hw.status', '1', '1 for the state the hardware is in, 0 for the others', false);
 const THROTTLE = sum('hw.gpu.throttle', 's', 'Time throttled by reason');
@@ -157,11 +158,11 @@ const FIELDS = {
   ecc_uncorrected_lifetime: [LIFETIME, error('uncorrected')],
   retired_corrected: [ERRORS, error('page_retired_corrected')],
   retired_uncorrected: [ERRORS, error('page_retired_uncorrected')],
-  retirement_pending: [ERRORS, error('page_retirement_pending')],
+  retirement_pending: [PENDING, error('page_retirement_pending')],
   remapped_corrected: [ERRORS, error('row_remapped_corrected')],
   remapped_uncorrected: [ERRORS, error('row_remapped_uncorrected')],
   remap_failed: [STATUS, check('failed', 'row_remap')],
-  remap_pending: [STATUS, check('degraded', 'row_remap')],
+  remap_pending: [PENDING, error('row_remap_pending')],
 } satisfies Record<string, readonly [Metric, Attributes]>;
 
 export type GpuField = keyof typeof FIELDS;
@@ -189,6 +190,8 @@ export interface ProcessOwner {
 export interface GpuSignalsOptions {
   /** A resource of a GPU, or of a process on it, with these attributes beside the node's. */
   resource(attributes: Attributes): Resource;
+  /** Who was given a GPU or a MIG instance: pod, namespace, container. The same object as long as nothing changed. */
+  place?(uuid: string): Attributes | undefined;
   readonly vendor: 'nvidia' | 'amd';
   /** Time without a sample that a reason is still taken to have held, milliseconds. */
   readonly longestGapMs: number;
@@ -211,16 +214,23 @@ export interface GpuSignals {
 const GONE_AFTER = 600;
 
 export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
-  const resources = new Map<string, { id: GpuIdentity; key: string; resource: Resource }>();
+  const resources = new Map<string, { id: GpuIdentity; place: unknown; key: string; resource: Resource }>();
+  /** Links that were up once: one that never was is not wired. */
+  const wired = new Set<string>();
   const throttled = new Map<string, { at: number; seconds: Map<string, { total: number; attributes: Attributes }> }>();
   const narrow = new Map<string, { last: number; base: number }>();
   const faults = new Map<string, { uuid: string; count: number; attributes: Attributes }>();
 
   const resourceFor = (id: GpuIdentity): Resource => {
     const known = resources.get(id.uuid);
-    if (known?.id === id) return known.resource;
-    const key = JSON.stringify(id);
-    if (known?.key === key) return known.resource;
+    const place = options.place?.(id.uuid);
+    if (known?.id === id && known.place === place) return known.resource;
+    const key = JSON.stringify([id, place]);
+    if (known?.key === key) {
+      known.id = id;
+      known.place = place;
+      return known.resource;
+    }
     const resource = options.resource({
       'hw.id': id.uuid,
       'hw.vendor': options.vendor,
@@ -231,9 +241,10 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
       ...(id.driver === undefined ? {} : { 'hw.driver_version': id.driver }),
       ...(id.parent === undefined ? {} : { 'hw.parent': id.parent }),
       ...(id.migId === undefined ? {} : { 'hw.gpu.mig.id': String(id.migId) }),
+      ...place,
     });
     if (resources.size > GONE_AFTER) resources.clear();
-    resources.set(id.uuid, { id, key, resource });
+    resources.set(id.uuid, { id, place, key, resource });
     return resource;
   };
 
@@ -274,6 +285,20 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
     for (const type in link.errors) round.add(resource, LINK_ERRORS, link.errors[type], { ...own, 'error.type': type });
   };
 
+  /** `hw.status{check=nvlink}`: failed while a link that was up is down. */
+  const addLinkState = (round: Round, resource: Resource, uuid: string, links: readonly GpuLink[]) => {
+    const told = links.filter((link) => link.up !== undefined);
+    let down = false;
+    for (const { kind, index, up } of told) {
+      const key = `${uuid} ${kind} ${index}`;
+      if (up) wired.add(key);
+      else if (wired.has(key)) down = true;
+    }
+    if (!told.some((link) => wired.has(`${uuid} ${link.kind} ${link.index}`))) return;
+    round.add(resource, STATUS, down ? 0 : 1, check('ok', told[0]!.kind));
+    round.add(resource, STATUS, down ? 1 : 0, check('failed', told[0]!.kind));
+  };
+
   const addProcesses = (round: Round, gpu: Resource, id: GpuIdentity, processes: readonly GpuProcess[]) => {
     const owners = options.owners(processes);
     let [count, memory, utilization] = [0, 0, 0];
@@ -282,6 +307,7 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
       const resource = options.resource({
         'hw.id': id.uuid,
         ...(id.busId === undefined ? {} : { 'hw.gpu.pci_bus_id': id.busId }),
+        ...options.place?.(id.uuid),
         'process.pid': process.pid,
         ...(process.name === undefined ? {} : { 'process.executable.name': process.name }),
         ...attributes,
@@ -318,7 +344,10 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
         for (const { type, block, count } of reading.errors ?? []) {
           round.add(resource, ERRORS, count, { 'error.type': type, ...(block === undefined ? {} : { block }) });
         }
-        for (const link of reading.links ?? []) addLink(round, resource, link);
+        if (reading.links) {
+          for (const link of reading.links) addLink(round, resource, link);
+          addLinkState(round, resource, id.uuid, reading.links);
+        }
         if (reading.processes) addProcesses(round, resource, id, reading.processes);
       }
     },
