@@ -99,7 +99,7 @@ function withLost(told: Told | { readonly because: string }, seen: Map<string, G
   const gone = (id: GpuReading['id'], because: string): GpuReading => ({ id, numbers: {}, state: 'failed', because });
   if (!('readings' in told)) {
     // "Unable to determine the device handle for GPU 0000:17:00.0: GPU is lost."
-    const bus = /\b([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])\b/i.exec(told.because)?.[1];
+    const bus = /(?:^|[^0-9a-f])([0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])\b/i.exec(told.because)?.[1];
     const about = [...seen.values()].filter((id) => bus === undefined || id.busId === plainBusId(bus));
     return about.map((id) => gone(id, told.because));
   }
