@@ -23,6 +23,7 @@ import {
 } from '../../pipeline/model.ts';
 import { createClocks } from './clocks.ts';
 import { createJoins } from './joins.ts';
+import { createRequests } from './requests.ts';
 
 const SEEN_MS = 10_000;
 
@@ -42,8 +43,28 @@ const config = options({
     default: '30m',
     minimum: '1m',
   }),
+  requests: t.section(
+    {
+      enabled: t.boolean({
+        description:
+          'Spans of one request are joined over gateway, prefill and decode, by trace id, else by request id, and what they add up to is said in a log record `inference.request`.',
+        default: true,
+      }),
+      wait: t.duration({
+        description: 'How long after its last span a request is taken to be over.',
+        default: '10s',
+        minimum: '1s',
+      }),
+    },
+    { description: 'Requests that several spans are about.' },
+  ),
   limits: t.section(
     {
+      requests: t.integer({
+        description: 'Most requests whose spans are waited for; beyond it the oldest is taken to be over.',
+        default: 20_000,
+        minimum: 10,
+      }),
       entities: t.integer({
         description: 'Most entities kept; more are ignored and counted.',
         default: 50_000,
@@ -83,6 +104,11 @@ export const correlation = defineProcessor({
     const joins = createJoins(topology);
     const clocks = createClocks(topology);
     const publish = publisher(topology);
+    const requests = createRequests({
+      most: config.limits.requests,
+      waitMs: config.requests.wait,
+      handed: (from, to, now) => void observePair(topology, from, to, now),
+    });
     const resources = new WeakMap<Resource, Map<string, Placed>>();
     const seriesMemo = new WeakMap<Series, PlacedSeries>();
     let timer: Timer | undefined;
@@ -95,6 +121,9 @@ export const correlation = defineProcessor({
     meter.gauge('correlation_disputes', 'Claims that contradicted a living one.', () => topology.disputes);
     meter.gauge('correlation_refused', 'Entities and links refused by a limit.', () => topology.refused);
     meter.gauge('correlation_joined', 'Resources that were given to an entity they did not name.', () => joins.made);
+
+    meter.gauge('correlation_requests', 'Requests whose spans are waited for.', () => requests.waiting);
+    meter.gauge('correlation_joined_spans', 'Spans that found their request in another trace.', () => requests.joined);
 
     function place(resource: Resource, series: Attributes | undefined, now: number, version: number): Placed {
       const own = series?.['hw.id'];
@@ -180,11 +209,10 @@ export const correlation = defineProcessor({
         const placed = place(span.resource, undefined, now, version);
         hook(span, placed.subject, now);
         clocks.span(span, placed.subject);
-        if (placed.resource === span.resource) out?.push(span);
-        else {
-          out ??= items.slice(0, i);
-          out.push({ ...span, resource: placed.resource });
-        }
+        const put = placed.resource === span.resource ? span : { ...span, resource: placed.resource };
+        const named = config.requests.enabled ? requests.span(put, placed.subject, now) : put;
+        if (named !== span) out ??= items.slice(0, i);
+        out?.push(named);
       });
       return out ?? items;
     }
@@ -207,6 +235,7 @@ export const correlation = defineProcessor({
     async function round(): Promise<void> {
       const now = clock.now();
       clocks.settle();
+      const over = requests.settle(now, stopped);
       if (now - expiredAt >= 60_000) {
         expiredAt = now;
         topology.expire(now - config.forget_after, now);
@@ -216,6 +245,7 @@ export const correlation = defineProcessor({
         publish.changes(now);
         pending = publish.snapshot(now);
       } else pending.push(...publish.changes(now));
+      pending.push(...over);
       if (pending.length === 0) return;
       const sending = pending;
       pending = [];

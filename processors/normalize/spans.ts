@@ -68,5 +68,10 @@ function matches(rule: Rule, span: Span): boolean {
     return rule.names !== undefined || given === undefined || given === rule.source.engine;
   }
   if (given !== undefined) return given === rule.engine;
-  return span.resource.attributes['service.name'] === rule.engine || span.scope.name.includes(rule.engine);
+  return (
+    plain(span.resource.attributes['service.name']) === rule.engine || plain(span.scope.name).includes(rule.engine)
+  );
 }
+
+/** `llm-d-router/pkg/epp` is of `llm_d`. */
+const plain = (name: AnyValue | undefined): string => (typeof name === 'string' ? name.replaceAll('-', '_') : '');

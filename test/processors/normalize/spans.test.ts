@@ -105,6 +105,22 @@ test('Dynamo: the request at the frontend, and the choice of a worker', async ()
   expect(route!.attributes).toEqual({ 'inference.stage': 'route', 'inference.role': 'router' });
 });
 
+test('llm-d: the endpoint picker by its scope, and the sidecar that waits for both legs', async () => {
+  const proxy = { 'llm_d.pd_proxy.request_id': 'r1', 'llm_d.pd_proxy.connector': 'nixlv2' };
+  const [route, request, prefill, decode, other] = await normalized([
+    span('filter_endpoints', { 'gen_ai.request.id': 'r1' }, {}, 'llm-d-router/pkg/epp/scheduling'),
+    span('gateway.request', {}, {}, 'llm-d-router/pkg/epp/handlers'),
+    span('prefill', proxy),
+    span('llm_d.pd_proxy.decode', proxy),
+    span('prefill', {}),
+  ]);
+  expect(route!.attributes).toMatchObject({ 'inference.stage': 'route', 'inference.request.id': 'r1' });
+  expect(request!.attributes).toMatchObject({ 'inference.stage': 'request', 'inference.role': 'router' });
+  expect(prefill!.attributes).toMatchObject({ 'inference.stage': 'prefill', 'inference.request.id': 'r1' });
+  expect(decode!.attributes).toMatchObject({ 'inference.stage': 'decode', 'inference.role': 'router' });
+  expect(other!.attributes).toEqual({});
+});
+
 test('spans of others pass as they are, even if they share a name or an attribute', async () => {
   const mine = [
     span('decode_loop', { a: 1 }),
