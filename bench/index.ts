@@ -6,6 +6,7 @@ import { benchDaemon, HEAD } from './daemon/index.ts';
 import { benchExport, tableOf as exportTable } from './export/index.ts';
 import { benchHooks, hooksTable } from './hooks/index.ts';
 import { benchCodec, benchReceiver, tableOf as otlpTable } from './otlp/index.ts';
+import { benchThrough, throughTable } from './otlp/through.ts';
 import { reportPipeline } from './pipeline/index.ts';
 import { benchScrape, tableOf as scrapeTable } from './scrape/index.ts';
 import { benchSimulator, tableOf as simulatorTable } from './simulator/index.ts';
@@ -16,6 +17,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void> | void>> = {
   pipeline: () => reportPipeline(2, say),
   export: () => say(exportTable(benchExport())),
   otlp: async () => say(otlpTable([...benchCodec(), ...(await benchReceiver())])),
+  through: async () => say(`\n${throughTable(await benchThrough(8, 3, say))}`),
   hooks: async () => say(hooksTable(await benchHooks())),
   simulator: async () => say(simulatorTable(await benchSimulator())),
   daemon: async () => {

@@ -18,7 +18,6 @@ import type { Consumer, Context } from '../../pipeline/component.ts';
 import { systemClock } from '../../pipeline/kit/clock.ts';
 import { createLogger } from '../../pipeline/kit/log.ts';
 import {
-  type AnyValue,
   type Batch,
   gauge,
   itemCount,
@@ -32,6 +31,7 @@ import {
 import { frame } from '../../pipeline/wire/grpc.ts';
 import { createInterner, decodeRequest, encodeRequest, openRequest } from '../../pipeline/wire/otlp/index.ts';
 import { otlpReceiver } from '../../receivers/otlp/index.ts';
+import { SPANS, spanRequests } from './traffic.ts';
 
 export interface Measured {
   readonly input: string;
@@ -57,51 +57,12 @@ const about = resource({
 });
 const by = scope('vllm', '0.11');
 
-function spans(): Input {
-  let state = 1;
-  const random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state;
-  };
-  const hex = (words: number) => Array.from({ length: words }, () => random().toString(16).padStart(8, '0')).join('');
-  const request = () => {
-    const batch = tracesBatch(
-      Array.from({ length: 200 }, () => {
-        const attributes: Record<string, AnyValue> = {};
-        for (let k = 0; k < 15; k++)
-          attributes[`gen_ai.attribute.number_${k}`] = k % 3 ? `value ${random() % 50}` : random() % 5000;
-        const startTime = 1_700_000_000_000_000_000n + BigInt(random());
-        return {
-          resource: about,
-          scope: by,
-          traceId: hex(4),
-          spanId: hex(2),
-          parentSpanId: hex(2),
-          traceState: '',
-          flags: 1,
-          name: 'llm_request',
-          kind: 2,
-          startTime,
-          endTime: startTime + 1_000_000_000n,
-          attributes,
-          droppedAttributesCount: 0,
-          events: [],
-          droppedEventsCount: 0,
-          links: [],
-          droppedLinksCount: 0,
-          status: { code: 0, message: '' },
-        };
-      }),
-    );
-    return encodeRequest(batch, 'protobuf');
-  };
-  return {
-    name: '200 spans x 15 attributes',
-    signal: 'traces',
-    items: 200,
-    requests: Array.from({ length: 8 }, request),
-  };
-}
+const spans = (): Input => ({
+  name: '200 spans x 15 attributes',
+  signal: 'traces',
+  items: SPANS,
+  requests: spanRequests(),
+});
 
 function points(): Input {
   const series = Array.from({ length: 300 }, (_, m) =>
