@@ -22,6 +22,7 @@ import type { Impacts } from './impact.ts';
 import type { Active } from './machine.ts';
 import { type Candidate, components, EXPLAINED, rank } from './rank.ts';
 import { remediesFor } from './remedies.ts';
+import { isSibling, withoutSiblings } from './siblings.ts';
 import type { World } from './view.ts';
 
 export interface IncidentChange {
@@ -49,6 +50,7 @@ export interface IncidentOptions {
 const MEMBER_KEEP_MS = 300_000;
 const MAX_FREEZE_MS = 7_200_000;
 const REEMIT_MS = 300_000;
+const LEAST_PROBABILITY = 0.05;
 const RANK: Record<Severity, number> = { info: 0, warning: 1, critical: 2 };
 
 /** An incident as it is kept over a restart. */
@@ -232,7 +234,7 @@ export function createIncidents(
     p: ReadonlyMap<Candidate, number>,
   ): string | null {
     const first = roots[0]!;
-    const second = candidates.find((c) => !roots.includes(c));
+    const second = candidates.find((c) => !roots.includes(c) && !isSibling(first.finding, c.finding));
     if (!second) return null;
     const a = p.get(first)!;
     const b = p.get(second)!;
@@ -257,15 +259,15 @@ export function createIncidents(
     const ranking = rank(component, context);
     const roots = ranking.roots.length > 0 ? ranking.roots : ranking.candidates.slice(0, 1);
     const head = roots[0]!;
-    const weight = component.reduce(
-      (sum, f) => sum + (f.detector.id === 'slo-burn' ? 2 : RANK[f.severity] * 0.5 + 0.5),
-      0,
-    );
+    const weightOf = (f: Active) => (f.detector.id === 'slo-burn' ? 2 : RANK[f.severity] * 0.5 + 0.5);
+    const weight = withoutSiblings(component, weightOf).reduce((sum, f) => sum + weightOf(f), 0);
     const other = OTHER.confidence + Math.log(0.1) + OTHER.perWeight * weight;
     const top = Math.max(other, ...ranking.candidates.map((c) => c.score));
-    const total = Math.exp(other - top) + ranking.candidates.reduce((sum, c) => sum + Math.exp(c.score - top), 0);
+    // Siblings are one cause in many places: none of them is a rival of another.
+    const rivals = (c: Candidate) => ranking.candidates.filter((d) => !isSibling(c.finding, d.finding));
     const probabilities = new Map(
       ranking.candidates.map((c) => {
+        const total = Math.exp(other - top) + rivals(c).reduce((sum, d) => sum + Math.exp(d.score - top), 0);
         const share = Math.exp(c.score - top) / total;
         const certain = 0.4 + 0.6 * c.finding.confidence;
         // A symptom at the head means that its cause was not seen.
@@ -464,6 +466,8 @@ export function createIncidents(
         const incident = build(t, component, now, false);
         const rootless = detectors.get(incident.root.detector)?.class === 'symptom';
         if (!t.announced && rootless && now - t.openedAt < options.waitMs) continue;
+        // That something else is wrong, nobody needs to be told: it waits for a cause that can be believed.
+        if (!t.announced && incident.root.probability < LEAST_PROBABILITY) continue;
         const text = print(incident);
         if (!t.announced) {
           t.announced = true;

@@ -4,6 +4,7 @@ import type { Severity } from '../../pipeline/kit/verdict.ts';
 import { PRIOR, PRIORS } from './causes.ts';
 import { type ExplainContext, type Explanation, edgesFrom, explain, targets } from './explain.ts';
 import type { Active } from './machine.ts';
+import { isSibling, tieSiblings } from './siblings.ts';
 
 const EPSILON = 0.03;
 /** Explained well enough to be somebody's symptom; worth mentioning at all. */
@@ -94,6 +95,8 @@ function scoreOf(
 ): { score: number; gain: number } {
   let gain = 0;
   for (const s of remaining) {
+    // A sibling has the same cause as this one, which speaks neither for it nor against it.
+    if (isSibling(f, s)) continue;
     const e = explains.get(s)?.strength ?? 0;
     gain += weightOf(s) * (e >= MENTIONED ? Math.log((e + EPSILON) / (2 * EPSILON)) : -Math.log(2));
   }
@@ -124,7 +127,9 @@ function cover(all: readonly Candidate[], component: readonly Active[], context:
   const first = all[0];
   if (!first) return [];
   const roots = [first];
-  let remaining = component.filter((s) => (first.explains.get(s)?.strength ?? 0) < EXPLAINED);
+  const left = (by: Candidate) => (s: Active) =>
+    (by.explains.get(s)?.strength ?? 0) < EXPLAINED && !isSibling(by.finding, s);
+  let remaining = component.filter(left(first));
   while (roots.length < MAX_ROOTS && remaining.length > 0) {
     let best: { candidate: Candidate; gain: number } | undefined;
     for (const candidate of all) {
@@ -140,8 +145,7 @@ function cover(all: readonly Candidate[], component: readonly Active[], context:
     }
     if (!best || best.gain < GAIN_NATS) break;
     roots.push(best.candidate);
-    const { explains } = best.candidate;
-    remaining = remaining.filter((s) => (explains.get(s)?.strength ?? 0) < EXPLAINED);
+    remaining = remaining.filter(left(best.candidate));
   }
   return roots;
 }
@@ -176,6 +180,7 @@ export function components(
       parent.set(find(f), find(g));
     }
   }
+  tieSiblings(findings, context.topology, (a, b) => parent.set(find(a), find(b)));
   const groups = new Map<Active, Active[]>();
   for (const f of findings) {
     const root = find(f);

@@ -60,6 +60,9 @@ export default defineDetector({
     const p = view.params;
     const util = busy(view, view.wf);
     if (util && util.value < p.load * 0.5) return view.clear();
+    // A window that is idle in part (a start, a drain) mixes the idle clock with the other: nothing can be said of it.
+    const least = view.gauge('hw.gpu.utilization')?.min(view.wf) ?? view.gauge('hw.gpu.sm_active')?.min(view.wf);
+    if (least && least.value < p.load * 0.5) return view.hold();
     const core = clockLoss(view, view.wf);
     const memory = clockLoss(view, view.wf, 'memory');
     if (!core && !memory) return view.hold();

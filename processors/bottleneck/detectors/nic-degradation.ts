@@ -1,9 +1,10 @@
 import { t } from '../../../config/schema.ts';
 import { defineDetector } from '../detector.ts';
 
-/** Errors of this port itself, not of the path behind it. */
-const LOCAL =
-  /^(symbol|link_downed|link_recovery|receive|link_integrity|buffer_overrun|packet_sequence|out_of_sequence)$/;
+/** Errors of this port itself, not of the path behind it: one of them is one too many. */
+const LINK = /^(symbol|link_downed|link_recovery|link_integrity|buffer_overrun)$/;
+/** Packets that came broken or out of turn: some do on any port with traffic. */
+const PACKET = /^(receive|packet_sequence|out_of_sequence)$/;
 
 export default defineDetector({
   id: 'nic-degradation',
@@ -12,8 +13,15 @@ export default defineDetector({
   scope: 'nic',
   pace: 'slow',
   meaning: 'A network or RDMA port is down, below its rate, or counts link errors.',
-  rule: 'link down, or rate < its peers’, or symbol, link-down, recovery or sequence errors grew by ≥ errors in a minute',
-  signals: ['hw.errors', 'hw.network.up', 'hw.network.bandwidth.limit', 'hw.network.link.changes', 'hw.network.io'],
+  rule: 'link down, or rate < its peers’, or symbol, link-down, or recovery errors grew by ≥ errors in a minute, or broken and misordered packets are ≥ share of all; ∧ ≥ over × the other ports’',
+  signals: [
+    'hw.errors',
+    'hw.network.up',
+    'hw.network.bandwidth.limit',
+    'hw.network.link.changes',
+    'hw.network.io',
+    'hw.network.packets',
+  ],
   needs: [
     { grade: 'B', signals: ['hw.errors'] },
     { grade: 'B', signals: ['hw.network.bandwidth.limit'] },
@@ -22,6 +30,17 @@ export default defineDetector({
   enable: 'Run the host receiver, or scrape node_exporter with the infiniband and netclass collectors.',
   params: {
     errors: t.number({ description: 'Errors a minute from which the port is degraded.', default: 1, minimum: 0 }),
+    share: t.number({
+      description: 'Share of all packets that came broken or out of turn.',
+      default: 1e-4,
+      minimum: 0,
+      maximum: 1,
+    }),
+    over: t.number({
+      description: 'Times the median of the other ports that its errors must be.',
+      default: 5,
+      minimum: 1,
+    }),
     rate: t.number({
       description: 'Line rate over its peers’ below which it trained down.',
       default: 0.75,
@@ -37,12 +56,25 @@ export default defineDetector({
     const p = view.params;
     let grown: { type: string; perMinute: number } | undefined;
     let read = false;
+    const errorsOf = (v: typeof view, type: string): number | undefined => {
+      const increase = v.counter('hw.errors', { 'error.type': type })?.increase(v.wf);
+      return increase && (increase.value * 60_000) / Math.max(1, increase.windowMs);
+    };
+    const packets = view.counter('hw.network.packets')?.rate(view.wf);
     for (const type of view.values('hw.errors', 'error.type')) {
-      if (!LOCAL.test(type)) continue;
-      const increase = view.counter('hw.errors', { 'error.type': type })?.increase(view.wf);
-      if (!increase) continue;
+      if (!LINK.test(type) && !PACKET.test(type)) continue;
+      const perMinute = errorsOf(view, type);
+      if (perMinute === undefined) continue;
       read = true;
-      const perMinute = (increase.value * 60_000) / Math.max(1, increase.windowMs);
+      // Where packets are not counted, one a second.
+      if (PACKET.test(type) && perMinute < (packets ? p.share * packets.value * 60 : 60)) continue;
+      // What other ports count as well is traffic or the fabric, not this port.
+      const others = view
+        .peers()
+        .flatMap((e) => errorsOf(view.on(e), type) ?? [])
+        .sort((a, b) => a - b);
+      const usual = others.length >= 2 ? others[others.length >> 1]! : 0;
+      if (perMinute < p.over * usual) continue;
       if (!grown || perMinute > grown.perMinute) grown = { type, perMinute };
     }
     const up = view.gauge('hw.network.up')?.last();
