@@ -1,5 +1,6 @@
 /** Every receiver that a config file can name, in the order `enginelight components` shows them. */
 import type { ReceiverDefinition } from '../pipeline/component.ts';
+import { amdGpu } from './amd_gpu/index.ts';
 import { dynamoReceiver } from './dynamo/index.ts';
 import { dynamoTrace } from './dynamo_trace/index.ts';
 import { engineReceiver } from './engine/index.ts';
@@ -42,5 +43,6 @@ export const receivers: readonly ReceiverDefinition<any>[] = [
   engineLog,
   host,
   nvidiaGpu,
+  amdGpu,
   recording,
 ];

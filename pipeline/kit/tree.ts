@@ -10,6 +10,8 @@ export type Problem = 'missing' | 'denied' | 'unreadable';
 export interface Tree {
   /** The text of a file (its first 4 MiB), or undefined. */
   read(path: string): string | undefined;
+  /** The bytes of a file, for the few that are no text. */
+  bytes(path: string): Buffer | undefined;
   /** The number a file holds; undefined if it holds anything else. */
   number(path: string): number | undefined;
   /** The names in a folder, sorted; empty if it cannot be listed. */
@@ -41,7 +43,7 @@ export function createTree(root = '/'): Tree {
     return undefined;
   };
 
-  const read = (path: string): string | undefined => {
+  const load = <T>(path: string, take: (length: number) => T): T | undefined => {
     let fd: number;
     try {
       fd = openSync(root === '/' ? path : join(root, path), 'r');
@@ -62,7 +64,7 @@ export function createTree(root = '/'): Tree {
         length += n;
       }
       problem = undefined;
-      return buffer.toString('utf8', 0, length);
+      return take(length);
     } catch (error) {
       return failed(error);
     } finally {
@@ -70,8 +72,11 @@ export function createTree(root = '/'): Tree {
     }
   };
 
+  const read = (path: string) => load(path, (length) => buffer.toString('utf8', 0, length));
+
   return {
     read,
+    bytes: (path) => load(path, (length) => Buffer.from(buffer.subarray(0, length))),
     number(path) {
       const text = read(path)?.trim();
       if (text === undefined || text === '') return undefined;

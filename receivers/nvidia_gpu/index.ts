@@ -3,10 +3,10 @@
 import type { Static } from '../../config/schema.ts';
 import { options, t } from '../../config/schema.ts';
 import { type Consumer, type Context, defineReceiver, type Running } from '../../pipeline/component.ts';
+import { exporterKind } from '../../pipeline/kit/gpu-exporter.ts';
 import { checkGpuOptions, enginePatterns, gpuOptions } from '../../pipeline/kit/gpu-options.ts';
 import { type GpuSourceKind, runGpuSources } from '../../pipeline/kit/gpu-source.ts';
 import { createTree } from '../../pipeline/kit/tree.ts';
-import { dcgmKind } from './dcgm-source.ts';
 import { WORKER } from './nvml.ts';
 import { nvmlKind } from './nvml-source.ts';
 import { smiKind } from './smi-source.ts';
@@ -79,9 +79,14 @@ export function startNvidia(config: NvidiaConfig, next: Consumer, context: Conte
     nvidia_smi: () =>
       smiKind({ context, timeoutMs, root, command: config.nvidia_smi, intervalMs: config.nvidia_smi_interval }),
     dcgm: () =>
-      dcgmKind({
+      exporterKind({
         context,
         next,
+        name: 'dcgm-exporter',
+        source: 'dcgm',
+        option: 'dcgm_url',
+        labels: ['UUID', 'uuid'],
+        fault: 'xid',
         url: config.dcgm_url,
         intervalMs: config.dcgm_interval,
       }),
