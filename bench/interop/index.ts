@@ -14,8 +14,10 @@ import { bench, Skipped } from './kit.ts';
 import { checkLlmD } from './llm-d.ts';
 import { checkNodeExporter } from './node-exporter.ts';
 import { checkPrometheus } from './prometheus.ts';
+import { checkSenders } from './senders.ts';
 
 const CHECKS = {
+  senders: checkSenders,
   collector: checkCollector,
   prometheus: checkPrometheus,
   llm_d: checkLlmD,
