@@ -3,7 +3,7 @@
  * A sender with eight requests in flight on one side, a backend that throws away on the other, each a process of its own.
  * What counts is the CPU time of the process in the middle, all its threads, for the spans that reached the backend.
  */
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -56,17 +56,25 @@ function configOf(
       : `otlp_grpc: { endpoint: "127.0.0.1:${backend.grpc}", compression: none, tls: { insecure: true }, sending_queue: { enabled: ${queue} } }`;
   return `receivers:
   otlp: { protocols: { ${transport}: { endpoint: "127.0.0.1:${listen}" } } }
+processors:
+  resource: { attributes: [{ key: site, value: a, action: insert }] }
 exporters:
   ${out}
 service:
-  telemetry: { metrics: { level: none } }
-  pipelines:
-    traces: { receivers: [otlp], exporters: [${transport === 'http' ? 'otlp_http' : 'otlp_grpc'}] }
-`.replace(
-    '  telemetry: { metrics: { level: none } }\n',
-    whose === 'Collector' ? '  telemetry: { metrics: { level: none } }\n' : '',
-  );
+${whose === 'Collector' ? '  telemetry: { metrics: { level: none } }\n' : ''}  pipelines:
+    traces:
+      receivers: [otlp]
+      processors: [${processor ? 'resource' : ''}]
+      exporters: [${transport === 'http' ? 'otlp_http' : 'otlp_grpc'}]
+`.replace(/^processors:\n.*\n/m, processor ? '$&' : '');
 }
+
+/** Whether a Collector has the processor that the benchmark uses. */
+const hasProcessor = (binary: string): boolean => {
+  const { stdout } = spawnSync(binary, ['components'], { encoding: 'utf8' });
+  const section = /^processors:\n((?: .*\n)*)/m.exec(stdout ?? '')?.[1] ?? '';
+  return /name: resource$/m.test(section);
+};
 
 function other(role: string, ...args: string[]): ChildProcess {
   return fork(SELF, [role, ...args], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
@@ -81,13 +89,14 @@ async function messageOf<T>(child: ChildProcess, ask?: string): Promise<T> {
   return answer;
 }
 
-/** Runs one case for `seconds`; with `dead`, the backend refuses everything, and only memory is of interest. */
+/** Runs one case for `seconds`; where the backend refuses everything, only memory is of interest. */
 async function measure(
   whose: Through['whose'],
   transport: Transport,
   seconds: number,
-  dead: boolean,
+  how: 'through' | 'a processor' | 'backend down',
 ): Promise<Through> {
+  const dead = how === 'backend down';
   const folder = mkdtempSync(join(tmpdir(), 'enginelight-through-'));
   const backend = other('backend', dead ? 'dead' : 'takes');
   const children = [backend];
@@ -96,7 +105,7 @@ async function measure(
     const ports = await messageOf<Ports>(backend);
     const listen = await freePort();
     const path = join(folder, 'config.yaml');
-    writeFileSync(path, configOf(whose, transport, listen, ports, dead));
+    writeFileSync(path, configOf(whose, transport, listen, ports, { queue: dead, processor: how === 'a processor' }));
     const [command, args] = whose === 'Collector' ? [collectorBinary()!, []] : [process.execPath, [MAIN]];
     subject = spawn(command, [...args, '--config', path], { stdio: ['ignore', 'ignore', 'pipe'] });
     let said = '';
@@ -119,7 +128,7 @@ async function measure(
     const size = spanRequests().reduce((sum, r) => sum + r.length, 0) / 8 / SPANS;
     const spans = ((await bytes()) - before) / size;
     return {
-      what: dead ? `${transport}, backend down` : transport,
+      what: how === 'through' ? transport : `${transport}, ${how}`,
       whose,
       spansPerCpuSecond: spans / used,
       rssMiB: rssOf(pid),
@@ -130,6 +139,13 @@ async function measure(
     rmSync(folder, { recursive: true, force: true });
   }
 }
+
+const CASES = [
+  ['http', 'through'],
+  ['http', 'a processor'],
+  ['grpc', 'through'],
+  ['grpc', 'a processor'],
+] as const;
 
 /** All cases in turns, `rounds` of them; medians. */
 export async function benchThrough(
@@ -142,9 +158,10 @@ export async function benchThrough(
   const whose: Through['whose'][] = binary ? ['enginelight', 'Collector'] : ['enginelight'];
   const all = new Map<string, Through[]>();
   for (let round = 0; round < rounds; round++) {
-    for (const transport of ['http', 'grpc'] as const) {
+    for (const [transport, how] of CASES) {
       for (const one of whose) {
-        const result = await measure(one, transport, seconds, false);
+        if (one === 'Collector' && how === 'a processor' && !hasProcessor(binary!)) continue;
+        const result = await measure(one, transport, seconds, how);
         const key = `${result.what}/${one}`;
         all.set(key, [...(all.get(key) ?? []), result]);
         say(row(result));
@@ -156,7 +173,7 @@ export async function benchThrough(
     return sorted[sorted.length >> 1]!;
   });
   for (const one of whose) {
-    const result = await measure(one, 'http', seconds, true);
+    const result = await measure(one, 'http', seconds, 'backend down');
     say(row(result));
     medians.push(result);
   }
