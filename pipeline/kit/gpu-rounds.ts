@@ -16,7 +16,7 @@ import {
 } from '../model.ts';
 import { createGpuInventory } from './gpu-inventory.ts';
 import { type EnginePattern, gpuProcessOwners } from './gpu-processes.ts';
-import { createGpuSignals, type GpuReading } from './gpu-signals.ts';
+import { createGpuSignals, type GpuProcess, type GpuReading, type ProcessOwner } from './gpu-signals.ts';
 import { createProbe, entryOf, type Probe } from './probe.ts';
 import type { Tree } from './tree.ts';
 import { VERSION } from './version.ts';
@@ -69,7 +69,14 @@ export function createGpuRounds(options: GpuRoundsOptions): GpuRounds {
   const base: Attributes = { 'host.name': name, ...(machine ? { 'host.id': machine } : {}) };
   const node = resource(base);
   let resources = new Map<string, Resource>();
-  const owners = gpuProcessOwners(tree, options.engines);
+  const lookUp = gpuProcessOwners(tree, options.engines);
+  const looked = new WeakMap<readonly GpuProcess[], readonly ProcessOwner[]>();
+  /** Signals and inventory ask for the same list. */
+  const owners = (processes: readonly GpuProcess[]): readonly ProcessOwner[] => {
+    const found = looked.get(processes) ?? lookUp(processes);
+    looked.set(processes, found);
+    return found;
+  };
   const signals = createGpuSignals({
     vendor,
     // A budget may stretch the interval; beyond this, nobody knows what was in between.
@@ -96,9 +103,9 @@ export function createGpuRounds(options: GpuRoundsOptions): GpuRounds {
       else context.log.warn('A GPU is not well.', fields);
     }
     // A process that /proc does not have: another PID namespace.
-    const processes = readings.flatMap((r) => r.processes ?? []);
-    if (processes.length === 0) return;
-    if (processes.every(({ pid }) => tree.read(`/proc/${pid}/stat`) === undefined)) {
+    const whose = readings.flatMap((r) => (r.processes ? owners(r.processes) : []));
+    if (whose.length === 0) return;
+    if (whose.every(({ attributes }) => Object.keys(attributes).length === 0)) {
       probe.gap(
         'gpu_process_owners',
         'the processes on the GPUs are not among those seen here',

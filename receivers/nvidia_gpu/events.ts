@@ -1,79 +1,56 @@
-/** XIDs as they happen: NVML's event set, waited for in a thread of its own. */
-import { plainBusId } from '../../pipeline/kit/gpu-signals.ts';
+/** XIDs through NVML's event set: registered once a session, and emptied with every look at the fast group. */
+import type { Device } from './device.ts';
 import { type Library, Return, wordsOf } from './library.ts';
 
-export type EventSaid =
-  | { readonly xid: number; readonly uuid: string; readonly busId: string }
-  /** No events can be had: the thread ends. */
-  | { readonly unavailable: string }
-  /** The session broke and is opened again. */
-  | { readonly broken: string };
+export interface Xid {
+  readonly xid: number;
+  readonly uuid: string;
+  readonly busId: string;
+}
+
+export interface XidEvents {
+  /** What happened since the last call. Never waits. */
+  take(): Xid[];
+  close(): void;
+}
 
 const XID = 8n;
 const EVENT_BYTES = 32;
-const RETRY_MS = 5000;
+/** Of one call: a GPU that reports without end must not hold us up. */
+const MOST = 64;
 
-/** Waits until `stop[0]` is 1. Blocks its thread. */
-export function watchXids(library: Library, stop: Int32Array, waitMs: number, say: (said: EventSaid) => void): void {
+/** Registers for the XIDs of all devices that have them; a sentence's clause says why there are none. */
+export function openXidEvents(library: Library, devices: readonly Device[]): XidEvents | { readonly because: string } {
   const number = Buffer.alloc(8);
-  const word = Buffer.alloc(96);
   const event = Buffer.alloc(EVENT_BYTES);
-  const pause = () => Atomics.wait(stop, 0, 0, RETRY_MS);
-  const text = (buffer: Buffer) => buffer.toString('latin1').split('\0', 1)[0]!;
-
-  /** The set and who is in it; a sentence's clause if it cannot be; undefined to try again later. */
-  const open = (): { set: bigint; devices: Map<bigint, { uuid: string; busId: string }> } | string | undefined => {
-    if (library.call('nvmlInit_v2') !== Return.OK) return undefined;
-    const made = library.call('nvmlEventSetCreate', number);
-    if (made !== Return.OK) return `event sets: ${wordsOf(made)}`;
-    const set = number.readBigUInt64LE(0);
-    const devices = new Map<bigint, { uuid: string; busId: string }>();
-    let refused = 'no GPU has events';
-    const count = library.call('nvmlDeviceGetCount_v2', number) === Return.OK ? number.readUInt32LE(0) : 0;
-    for (let index = 0; index < count; index++) {
-      if (library.call('nvmlDeviceGetHandleByIndex_v2', index, number) !== Return.OK) continue;
-      const handle = number.readBigUInt64LE(0);
-      const supported = library.call('nvmlDeviceGetSupportedEventTypes', handle, number);
-      if (supported !== Return.OK || (number.readBigUInt64LE(0) & XID) === 0n) continue;
-      const registered = library.call('nvmlDeviceRegisterEvents', handle, XID, set);
-      if (registered !== Return.OK) {
-        refused = `registering for events: ${wordsOf(registered)}`;
-        continue;
-      }
-      const uuid = library.call('nvmlDeviceGetUUID', handle, word, word.length) === Return.OK ? text(word) : '';
-      const pci = Buffer.alloc(68);
-      library.call('nvmlDeviceGetPciInfo_v3', handle, pci);
-      devices.set(handle, { uuid, busId: plainBusId(text(pci.subarray(36))) });
-    }
-    return devices.size === 0 ? refused : { set, devices };
-  };
-
-  while (Atomics.load(stop, 0) === 0) {
-    const opened = open();
-    if (opened === undefined) {
-      pause();
-      continue;
-    }
-    if (typeof opened === 'string') {
-      library.call('nvmlShutdown');
-      say({ unavailable: opened });
-      return;
-    }
-    let code: number = Return.OK;
-    while (Atomics.load(stop, 0) === 0 && (code === Return.OK || code === Return.TIMEOUT)) {
-      code = library.call('nvmlEventSetWait_v2', opened.set, event, waitMs);
-      if (code !== Return.OK || (event.readBigUInt64LE(8) & XID) === 0n) continue;
-      const who = opened.devices.get(event.readBigUInt64LE(0));
-      if (who) say({ xid: Number(event.readBigUInt64LE(16)), ...who });
-    }
-    library.call('nvmlEventSetFree', opened.set);
-    library.call('nvmlShutdown');
-    if (Atomics.load(stop, 0) !== 0) return;
-    if (code === Return.FUNCTION_NOT_FOUND) {
-      say({ unavailable: wordsOf(code) });
-      return;
-    }
-    say({ broken: wordsOf(code) });
-    pause();
+  const made = library.call('nvmlEventSetCreate', number);
+  if (made !== Return.OK) return { because: `event sets: ${wordsOf(made)}` };
+  const set = number.readBigUInt64LE(0);
+  const registered = new Map<bigint, Device>();
+  let because = 'no GPU has such events';
+  for (const device of devices) {
+    const supported = library.call('nvmlDeviceGetSupportedEventTypes', device.handle, number);
+    if (supported !== Return.OK || (number.readBigUInt64LE(0) & XID) === 0n) continue;
+    const code = library.call('nvmlDeviceRegisterEvents', device.handle, XID, set);
+    if (code === Return.OK) registered.set(device.handle, device);
+    else because = `registering for events: ${wordsOf(code)}`;
   }
+  const close = () => void library.call('nvmlEventSetFree', set);
+  if (registered.size === 0 || !library.has('nvmlEventSetWait_v2')) {
+    close();
+    return { because: registered.size === 0 ? because : wordsOf(Return.FUNCTION_NOT_FOUND) };
+  }
+  return {
+    take() {
+      const found: Xid[] = [];
+      for (let i = 0; i < MOST; i++) {
+        if (library.call('nvmlEventSetWait_v2', set, event, 0) !== Return.OK) break;
+        const who = registered.get(event.readBigUInt64LE(0))?.id;
+        if (!who || (event.readBigUInt64LE(8) & XID) === 0n) continue;
+        found.push({ xid: Number(event.readBigUInt64LE(16)), uuid: who.uuid, busId: who.busId ?? '' });
+      }
+      return found;
+    },
+    close,
+  };
 }

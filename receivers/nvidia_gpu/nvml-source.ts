@@ -1,9 +1,10 @@
 /** NVML as a source: three groups of fields through the thread, and XIDs from another one. */
 import type { Context } from '../../pipeline/component.ts';
 import type { Every } from '../../pipeline/kit/every.ts';
+import type { GpuRounds } from '../../pipeline/kit/gpu-rounds.ts';
 import type { GpuSource, GpuSourceKind, Look } from '../../pipeline/kit/gpu-source.ts';
 import { gapsOf } from './gaps.ts';
-import { openNvml, openXidEvents, type XidWatch } from './nvml.ts';
+import { openNvml } from './nvml.ts';
 import type { Group, Sample } from './sampler.ts';
 import { followKernelLog, sayXid } from './xids.ts';
 
@@ -15,9 +16,6 @@ export interface NvmlSourceOptions {
   readonly intervals: Readonly<Record<Group, number>>;
   readonly root: string;
 }
-
-/** One wait for events, milliseconds: how long a stop may take. */
-const WAIT_MS = 500;
 
 export function nvmlKind(options: NvmlSourceOptions): GpuSourceKind {
   const { context, intervals } = options;
@@ -38,12 +36,29 @@ export function nvmlKind(options: NvmlSourceOptions): GpuSourceKind {
           enable: 'load the driver; in a container, give it the GPUs (NVIDIA_VISIBLE_DEVICES=all, capability utility)',
         };
       }
-      let xids: XidWatch | undefined;
+      let into: GpuRounds | undefined;
       let kernel: Every | undefined;
       let stopped = false;
+      let followed = false;
       /** The fields that GPUs do not have are absent, not refused: older than Hopper is said once. */
       let seenGpm = false;
       let rounds = 0;
+
+      const follow = (because: string) => {
+        if (stopped || !into || followed) return;
+        followed = true;
+        kernel = followKernelLog(into, {
+          clock,
+          log,
+          root: options.root,
+          instead: `the driver gives no events (${because})`,
+        });
+      };
+      const tellXids = async (sample: Sample) => {
+        if (!into) return;
+        for (const { xid, uuid, busId } of sample.xids) await sayXid(into, xid, uuid, busId);
+        if (sample.noXids !== undefined) follow(sample.noXids);
+      };
 
       const look = (group: Group, sample: Sample): Look => {
         if (group === 'fast') {
@@ -76,28 +91,16 @@ export function nvmlKind(options: NvmlSourceOptions): GpuSourceKind {
         first: look('slow', first),
         async look(group) {
           const sample = await nvml.sample(group as Group);
+          if (!('stalledMs' in sample)) await tellXids(sample);
           return 'stalledMs' in sample ? { readings: [], stalledMs: sample.stalledMs } : look(group as Group, sample);
         },
-        watch(into) {
-          const told = { clock, log, root: options.root };
-          xids = openXidEvents({ ...options, clock, waitMs: WAIT_MS }, (said) => {
-            if (stopped) return;
-            if ('xid' in said) {
-              void sayXid(into, said.xid, said.uuid, said.busId).catch((error) =>
-                log.warn('An XID could not be handed on.', { xid: said.xid, error }),
-              );
-            } else if ('broken' in said)
-              log.warn('The wait for XIDs broke off; it begins again.', { because: said.broken });
-            else
-              kernel ??= followKernelLog(into, {
-                ...told,
-                instead: `the driver gives no events (${said.unavailable})`,
-              });
-          });
+        watch(rounds) {
+          into = rounds;
+          if (first.noXids !== undefined) follow(first.noXids);
         },
         async stop(deadline) {
           stopped = true;
-          await Promise.all([nvml.stop(deadline), xids?.stop(deadline), kernel?.stop(deadline)]);
+          await Promise.all([nvml.stop(deadline), kernel?.stop(deadline)]);
         },
       };
       return source;

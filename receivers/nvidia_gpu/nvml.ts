@@ -1,7 +1,6 @@
-/** NVML as the rest of the receiver sees it: a thread that is asked for samples, and one that tells of XIDs. */
+/** NVML as the rest of the receiver sees it: a thread that is asked for samples. */
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../pipeline/kit/clock.ts';
-import type { EventSaid } from './events.ts';
 import type { Group, Sample } from './sampler.ts';
 import type { WorkerData } from './worker.ts';
 
@@ -36,15 +35,14 @@ type Said =
   | { readonly failed: Unavailable }
   | { readonly id: number; readonly sample: Sample };
 
-function startThread(options: NvmlOptions, role: WorkerData['role'], waitMs: number) {
-  const stop = new Int32Array(new SharedArrayBuffer(4));
-  const data: WorkerData = { role, library: options.library, stop, waitMs };
+function startThread(options: NvmlOptions) {
+  const data: WorkerData = { library: options.library };
   const worker = new Worker(options.worker, {
     workerData: data,
-    name: `nvml-${role}`,
+    name: 'nvml',
     execArgv: [],
     // The thread holds little; a heap of its own would otherwise grow to the process' limits.
-    resourceLimits: { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 2 },
+    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 1 },
   });
   worker.unref();
   const ended = new Promise<void>((resolve) => {
@@ -53,8 +51,6 @@ function startThread(options: NvmlOptions, role: WorkerData['role'], waitMs: num
   return {
     worker,
     async stop(deadline?: AbortSignal): Promise<void> {
-      Atomics.store(stop, 0, 1);
-      Atomics.notify(stop, 0);
       worker.postMessage({ close: true });
       await new Promise<void>((resolve) => {
         // A thread inside a hung driver call cannot be ended; it is left behind.
@@ -76,7 +72,7 @@ function startThread(options: NvmlOptions, role: WorkerData['role'], waitMs: num
 /** Opens the library in its thread. */
 export async function openNvml(options: NvmlOptions): Promise<Nvml | Unavailable> {
   const { clock, timeoutMs } = options;
-  const thread = startThread(options, 'sample', 0);
+  const thread = startThread(options);
   const { worker } = thread;
   const waiting = new Map<number, { group: Group; since: number; resolve(sample: Sample): void }>();
   let serial = 0;
@@ -127,22 +123,4 @@ export async function openNvml(options: NvmlOptions): Promise<Nvml | Unavailable
     },
     stop: thread.stop,
   };
-}
-
-export interface XidWatch {
-  stop(deadline?: AbortSignal): Promise<void>;
-}
-
-/** Starts the thread that waits for XIDs. */
-export function openXidEvents(
-  options: NvmlOptions & { readonly waitMs: number },
-  told: (said: EventSaid) => void,
-): XidWatch {
-  const thread = startThread(options, 'events', options.waitMs);
-  thread.worker.on('message', (said: EventSaid | Said) => {
-    if ('failed' in said) told({ unavailable: said.failed.because });
-    else if ('xid' in said || 'unavailable' in said || 'broken' in said) told(said);
-  });
-  thread.worker.on('error', (error) => told({ unavailable: error.message }));
-  return { stop: thread.stop };
 }

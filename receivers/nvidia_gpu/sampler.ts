@@ -5,6 +5,7 @@
 import type { GpuIdentity, GpuReading, GpuState } from '../../pipeline/kit/gpu-signals.ts';
 import { plainBusId } from '../../pipeline/kit/gpu-signals.ts';
 import { type Device, openDevice, Unusable } from './device.ts';
+import { openXidEvents, type Xid, type XidEvents } from './events.ts';
 import { readFast } from './fast.ts';
 import { type FunctionName, type Library, type Refusal, Return, wordsOf } from './library.ts';
 import { readMedium } from './medium.ts';
@@ -21,6 +22,10 @@ export interface Sample {
   readonly spentMs: number;
   readonly slowest: string;
   readonly cuda?: string | undefined;
+  /** What happened since the last look at the fast group. */
+  readonly xids: readonly Xid[];
+  /** Why XIDs cannot be had as events. */
+  readonly noXids?: string | undefined;
 }
 
 export interface Sampler {
@@ -83,8 +88,21 @@ export function createSampler(library: TimedLibrary): Sampler {
   const word = Buffer.alloc(96);
   const number = Buffer.alloc(8);
 
+  let events: XidEvents | undefined;
+  let noXids: string | undefined;
+  /** The devices that events are told of. */
+  let listened = '';
+  let late: Xid[] = [];
+
+  const closeEvents = () => {
+    events?.close();
+    events = undefined;
+  };
+
   const closeSession = () => {
     if (!open) return;
+    closeEvents();
+    listened = '';
     for (const device of devices) device.close();
     devices = [];
     library.call('nvmlShutdown');
@@ -137,6 +155,17 @@ export function createSampler(library: TimedLibrary): Sampler {
       };
       devices.push(openDevice(library, handle, id));
     }
+    // Handles change when GPUs come and go.
+    const now = devices.map((d) => `${d.handle}${d.id.uuid}`).join();
+    if (now !== listened) {
+      const pending = events?.take() ?? [];
+      closeEvents();
+      const opened = openXidEvents(library, devices);
+      events = 'because' in opened ? undefined : opened;
+      noXids = 'because' in opened ? opened.because : undefined;
+      listened = now;
+      late.push(...pending);
+    }
     for (const [uuid, entry] of seen) {
       if (!devices.some((d) => d.id.uuid === uuid) && entry.state === 'ok') {
         entry.state = 'failed';
@@ -168,6 +197,7 @@ export function createSampler(library: TimedLibrary): Sampler {
       const readings: GpuReading[] = [];
       const refusals = new Map<string, Refusal>();
       let lost: Sample['lost'];
+      const xids: Xid[] = [];
       try {
         if (!open) openSession();
         // What was plugged, pulled out, lost or repaired is found here.
@@ -176,6 +206,8 @@ export function createSampler(library: TimedLibrary): Sampler {
           readings.push(...read(device, group));
           for (const refusal of device.refusals()) refusals.set(`${refusal.call} ${refusal.code}`, refusal);
         }
+        if (group === 'fast') xids.push(...late, ...(events?.take() ?? []));
+        if (group === 'fast') late = [];
       } catch (error) {
         if (!(error instanceof Unusable)) throw error;
         lost = { code: error.code, because: wordsOf(error.code) };
@@ -192,6 +224,8 @@ export function createSampler(library: TimedLibrary): Sampler {
         spentMs: ms,
         slowest,
         cuda,
+        xids,
+        noXids,
         ...(lost ? { lost } : {}),
       };
     },

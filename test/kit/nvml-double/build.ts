@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const SOURCE = fileURLToPath(new URL('./nvml.c', import.meta.url));
+// Compiled for a benchmark, this file lies below build/; the source does not.
+const SOURCE = fileURLToPath(new URL('./nvml.c', import.meta.url)).replace('/build/test/', '/test/');
 
 const built = new Map<string, string | undefined>();
 
