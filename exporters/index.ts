@@ -4,6 +4,7 @@ import { alertmanagerExporter } from './alertmanager/index.ts';
 import { consoleExporter } from './console/index.ts';
 import { debugExporter } from './debug/index.ts';
 import { fileExporter } from './file/index.ts';
+import { liveExporter } from './live/index.ts';
 import { otlpGrpcExporter } from './otlp_grpc/index.ts';
 import { otlpHttpExporter } from './otlp_http/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
@@ -23,4 +24,5 @@ export const exporters: readonly ExporterDefinition<any>[] = [
   report,
   debugExporter,
   consoleExporter,
+  liveExporter,
 ];
