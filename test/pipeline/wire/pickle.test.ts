@@ -46,6 +46,10 @@ describe('the functions of torch that only say what a list is of', () => {
   test('give the list', () => {
     const torch = ascii('\x80\x02ctorch.jit._pickle\nbuild_intlist\nq\x00](K\x01K\x02e\x85R.');
     expect(readPickle(torch)).toEqual([1, 2]);
+    // As torch's own writer in C++ has it: marks around the list and the arguments, 64-bit integers in eight bytes.
+    const exact =
+      '\x80\x02ctorch.jit._pickle\nbuild_intlist\nq\x00(](K\x01\x8a\x08\xcf\x53\x66\x98\x94\xa5\xef\x17etR.';
+    expect(readPickle(ascii(exact))).toEqual([1, 1724779239936775119n]);
     expect(() => readPickle(ascii('\x80\x02ctorch.jit._pickle\nrebuild\n.'))).toThrow('refused');
     expect(() => readPickle(ascii('\x80\x02ctorch.jit._pickle\nbuild_intlist\n.'))).toThrow('as a value');
   });
