@@ -335,6 +335,13 @@ function spread<T extends { key: string }>(plans: readonly T[], limit: number): 
     if (list) list.push(p);
     else byKey.set(p.key, [p]);
   }
+  // Fewer than keys: evenly among them, since like kinds stand together.
+  const all = [...byKey.values()];
+  if (limit < all.length)
+    return Array.from({ length: limit }, (_, i) => {
+      const list = all[Math.floor((i * all.length) / limit)]!;
+      return list[(3 * i) % list.length]!;
+    });
   const out: T[] = [];
   for (let round = 0; out.length < limit; round++)
     for (const list of byKey.values()) {

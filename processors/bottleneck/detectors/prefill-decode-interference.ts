@@ -123,6 +123,8 @@ export default defineDetector({
     const fit = fitSteps(view.events.steps(view.entity)?.since(view.now - 120_000, (s) => s.end) ?? []);
     if (fit) {
       const usual = view.baseline('interference.share', fit.share, 16);
+      // How much prefill costs here at any time is not known yet: only a clear case counts.
+      const unknown = usual ? [] : harm;
       return view.judge({
         all: [
           view.atLeast(
@@ -131,6 +133,7 @@ export default defineDetector({
             usual ? Math.max(p.share, usual.median + p.rise) : p.share,
             `share of ${fit.steps} steps’ time that prefill costs decoders`,
           ),
+          ...unknown,
         ],
         any: harm,
         support: harm.length > 1 && harm.every((c) => c.holds) ? [harm[1]] : [],
