@@ -48,7 +48,7 @@ function configOf(
   transport: Transport,
   listen: number,
   backend: Ports,
-  queue: boolean,
+  { queue, processor }: { queue: boolean; processor: boolean },
 ): string {
   const out =
     transport === 'http'
