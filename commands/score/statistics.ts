@@ -53,14 +53,34 @@ export function clusterBootstrap<T>(
   return { value, low: at(0.025), high: at(0.975), n: items.length };
 }
 
-/** Exact 95 % upper bound of a rate after `events` in `exposure`; 0 events give the rule of three. */
+/** Garwood's exact 95 % interval of a rate after `events` in `exposure`; after 0 events the one-sided bound, 3/exposure. */
 export function rateInterval(events: number, exposure: number): Interval {
   if (exposure <= 0) return { value: Number.NaN, low: 0, high: Number.POSITIVE_INFINITY, n: events };
-  // Wilson and Hilferty's approximation of the chi-squared quantiles; at 0 events the one-sided bound, 3/exposure.
-  const bound = (k: number, z: number) => k * (1 - 1 / (9 * k) + z / (3 * Math.sqrt(k))) ** 3;
-  const low = events === 0 ? 0 : bound(events, -Z);
-  const high = events === 0 ? 3 : bound(events + 1, Z);
+  const low = events === 0 ? 0 : meanAt(events - 1, 0.975);
+  const high = events === 0 ? 3 : meanAt(events, 0.025);
   return { value: events / exposure, low: low / exposure, high: high / exposure, n: events };
+}
+
+/** The Poisson mean at which `k` or fewer events have the chance `p`; by bisection. */
+function meanAt(k: number, p: number): number {
+  let [low, high] = [0, 10 + k + 10 * Math.sqrt(k + 1)];
+  for (let i = 0; i < 60; i++) {
+    const mean = (low + high) / 2;
+    if (poissonUpTo(k, mean) > p) low = mean;
+    else high = mean;
+  }
+  return low;
+}
+
+function poissonUpTo(k: number, mean: number): number {
+  // In logarithms: exp(-mean) alone is 0 beyond 745.
+  let log = -mean;
+  let sum = Math.exp(log);
+  for (let i = 1; i <= k; i++) {
+    log += Math.log(mean / i);
+    sum += Math.exp(log);
+  }
+  return sum;
 }
 
 /** The smallest value that at least a share `q` of them does not exceed; NaN of nothing. */

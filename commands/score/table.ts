@@ -133,7 +133,7 @@ function details(m: Measures): string {
     [
       'cost',
       `${plain(m.cpuPerCaseS, 1)} s CPU/case`,
-      `${Math.round(m.speedup)}x real time; ${plain(m.cpuPerHourAnd1kSeries)} s CPU per hour and 1,000 series; peak ${Math.round(m.peakRssMib)} MiB (with the simulator)`,
+      `${plain(m.speedup, 0)}x real time; ${plain(m.cpuPerHourAnd1kSeries)} s CPU per hour and 1,000 series; peak ${Math.round(m.peakRssMib)} MiB (with the simulator)`,
     ],
   ]);
 }
