@@ -165,6 +165,8 @@ const FIELDS = {
   remap_pending: [PENDING, error('row_remap_pending')],
 } satisfies Record<string, readonly [Metric, Attributes]>;
 
+for (const [, attributes] of Object.values(FIELDS)) Object.freeze(attributes);
+
 export type GpuField = keyof typeof FIELDS;
 const ENTRIES = Object.entries(FIELDS) as readonly (readonly [GpuField, readonly [Metric, Attributes]])[];
 
@@ -178,8 +180,19 @@ const NARROW: ReadonlySet<GpuField> = new Set([
 
 const STATES: readonly (readonly [GpuState, Attributes])[] = (['ok', 'degraded', 'failed'] as const).map((state) => [
   state,
-  check(state, 'driver'),
+  Object.freeze(check(state, 'driver')),
 ]);
+
+/** Attributes that come again with every look, as the same object. */
+const kept = new Map<string, Attributes>();
+function keep(key: string, make: () => Attributes): Attributes {
+  const found = kept.get(key);
+  if (found) return found;
+  if (kept.size > 2000) kept.clear();
+  const made = Object.freeze(make());
+  kept.set(key, made);
+  return made;
+}
 
 /** What is said of a process on a GPU. */
 export interface ProcessOwner {
@@ -262,14 +275,20 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
 
   const addThrottle = (round: Round, resource: Resource, reading: GpuReading, timeMs: number) => {
     const counted = reading.throttled ?? {};
-    for (const reason in counted) round.add(resource, THROTTLE, counted[reason], { reason });
+    for (const reason in counted)
+      round.add(
+        resource,
+        THROTTLE,
+        counted[reason],
+        keep(reason, () => ({ reason })),
+      );
     if (!reading.throttle) return;
     const entry = throttled.get(reading.id.uuid) ?? { at: timeMs, seconds: new Map() };
     const passed = Math.min(Math.max(0, timeMs - entry.at), options.longestGapMs) / 1000;
     entry.at = timeMs;
     throttled.set(reading.id.uuid, entry);
     for (const reason of reading.throttle.known) {
-      const told = entry.seconds.get(reason) ?? { total: 0, attributes: { reason } };
+      const told = entry.seconds.get(reason) ?? { total: 0, attributes: keep(reason, () => ({ reason })) };
       entry.seconds.set(reason, told);
       if (reading.throttle.active.includes(reason)) told.total += passed;
       // The hardware's own count is better than ours.
@@ -278,11 +297,15 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
   };
 
   const addLink = (round: Round, resource: Resource, link: GpuLink) => {
-    const own = { link: link.kind, 'link.index': link.index };
-    if (link.up !== undefined) round.add(resource, LINK_UP, link.up ? 1 : 0, own);
-    round.add(resource, IO, link.sent, { ...own, 'network.io.direction': 'transmit' });
-    round.add(resource, IO, link.received, { ...own, 'network.io.direction': 'receive' });
-    for (const type in link.errors) round.add(resource, LINK_ERRORS, link.errors[type], { ...own, 'error.type': type });
+    const name = `${link.kind} ${link.index}`;
+    const own = (key: string, more: Attributes) =>
+      keep(`${name} ${key}`, () => ({ link: link.kind, 'link.index': link.index, ...more }));
+    if (link.up !== undefined) round.add(resource, LINK_UP, link.up ? 1 : 0, own('', {}));
+    round.add(resource, IO, link.sent, own('sent', { 'network.io.direction': 'transmit' }));
+    round.add(resource, IO, link.received, own('received', { 'network.io.direction': 'receive' }));
+    for (const type in link.errors) {
+      round.add(resource, LINK_ERRORS, link.errors[type], own(`error ${type}`, { 'error.type': type }));
+    }
   };
 
   /** `hw.status{check=nvlink}`: failed while a link that was up is down. */

@@ -37,14 +37,27 @@ export interface Probe {
 }
 
 /** Series that were not seen for this many rounds of their probe are forgotten. */
-const FORGET_AFTER = 20;
+const FORGET_AFTER = 120;
 
 export function createProbe(context: Pick<Context, 'log' | 'meter'>, scope: Scope): Probe {
   const known = new Map<Resource, Map<Metric, Map<string, { series: Series; seen: number }>>>();
   const gaps = new Map<string, { open: boolean }>();
   let rounds = 0;
 
+  /** Attributes that are frozen are the same object every time: no need to spell them out. */
+  let byObject = new WeakMap<Attributes, Map<Resource, Map<Metric, { series: Series; seen: number }>>>();
+
   const seriesOf = (resource: Resource, metric: Metric, attributes: Attributes): Series => {
+    if (!Object.isFrozen(attributes)) return entryFor(resource, metric, attributes).series;
+    const resources = byObject.get(attributes) ?? new Map<Resource, Map<Metric, { series: Series; seen: number }>>();
+    byObject.set(attributes, resources);
+    const own = entryOf(resources, resource, () => new Map<Metric, { series: Series; seen: number }>());
+    const entry = entryOf(own, metric, () => entryFor(resource, metric, attributes));
+    entry.seen = rounds;
+    return entry.series;
+  };
+
+  const entryFor = (resource: Resource, metric: Metric, attributes: Attributes) => {
     const metrics = entryOf(known, resource, () => new Map<Metric, Map<string, { series: Series; seen: number }>>());
     const points = entryOf(metrics, metric, () => new Map<string, { series: Series; seen: number }>());
     const entry = entryOf(points, keyOf(attributes), () => ({
@@ -52,13 +65,17 @@ export function createProbe(context: Pick<Context, 'log' | 'meter'>, scope: Scop
       seen: 0,
     }));
     entry.seen = rounds;
-    return entry.series;
+    return entry;
   };
 
   const forget = () => {
     for (const [resource, metrics] of known) {
       for (const [metric, points] of metrics) {
-        for (const [key, entry] of points) if (rounds - entry.seen > FORGET_AFTER) points.delete(key);
+        for (const [key, entry] of points) {
+          if (rounds - entry.seen <= FORGET_AFTER) continue;
+          points.delete(key);
+          byObject = new WeakMap();
+        }
         if (points.size === 0) metrics.delete(metric);
       }
       if (metrics.size === 0) known.delete(resource);

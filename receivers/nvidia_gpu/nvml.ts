@@ -42,7 +42,7 @@ function startThread(options: NvmlOptions) {
     name: 'nvml',
     execArgv: [],
     // The thread holds little; a heap of its own would otherwise grow to the process' limits.
-    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 1 },
+    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
   });
   worker.unref();
   const ended = new Promise<void>((resolve) => {
