@@ -14,6 +14,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     staysForLong: true,
     load: async () => (await import('./commands/run.ts')).run,
   },
+  top: {
+    summary: 'Replicas, GPUs and incidents, live in the terminal',
+    load: async () => (await import('./commands/top.ts')).top,
+  },
   diagnose: {
     summary: 'Say what was wrong in a recording, why, and what to do',
     load: async () => (await import('./commands/diagnose.ts')).diagnose,

@@ -89,13 +89,13 @@ const OUTSIDE: readonly { readonly modules: RegExp; readonly files: readonly Reg
   {
     modules: /^node:(http|https|http2|net|tls|dns|dgram)(\/promises)?$/,
     // gRPC's client is of use to one exporter only, so it is no part; the live world's engines listen on loopback;
-    // the command talks to the door of a daemon on this machine.
+    // two commands talk to the door of a running daemon.
     files: [
       /^pipeline\/kit\//,
       /^pipeline\/telemetry-readers\.ts$/,
       /^exporters\/otlp_grpc\/client\.ts$/,
       /^simulator\/live\.ts$/,
-      /^commands\/hooks\.ts$/,
+      /^commands\/(hooks|live-client)\.ts$/,
     ],
   },
   { modules: /^node:child_process$/, files: [/^pipeline\/kit\//] },
@@ -107,7 +107,7 @@ const OUTSIDE: readonly { readonly modules: RegExp; readonly files: readonly Reg
       /^config\/(catalog|catalog-file|config-files|plugins|providers|signals)\.ts$/,
       /^pipeline\/kit\//,
       // Its job is files.
-      /^exporters\/file\//,
+      /^exporters\/(file|recording)\//,
       // They read what only the machine knows: /proc, /sys and cgroups.
       /^receivers\/host\//,
       /^processors\/memory_limiter\/limits\.ts$/,

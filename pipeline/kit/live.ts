@@ -197,7 +197,8 @@ function troubles(open: readonly Incident[], firing: readonly Finding[]) {
     mark(replicas, entity.kind === 'replica' ? entity.id : entity.replica, severity);
   };
   for (const { severity, roots, root } of open) for (const r of [root, ...roots]) take(r.entity, severity);
-  for (const f of firing) take(f.entity, f.severity);
+  // What is only context would mark everything.
+  for (const f of firing) if (f.class !== 'context' && f.severity !== 'info') take(f.entity, f.severity);
   return { replicas, gpus };
 }
 
