@@ -8,6 +8,7 @@ import { benchHooks, hooksTable } from './hooks/index.ts';
 import { benchCodec, benchReceiver, tableOf as otlpTable } from './otlp/index.ts';
 import { benchThrough, throughTable } from './otlp/through.ts';
 import { reportPipeline } from './pipeline/index.ts';
+import { benchProbes } from './probes/index.ts';
 import { benchScrape, tableOf as scrapeTable } from './scrape/index.ts';
 import { benchSimulator, tableOf as simulatorTable } from './simulator/index.ts';
 
@@ -20,6 +21,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void> | void>> = {
   through: async () => say(`\n${throughTable(await benchThrough(8, 3, say))}`),
   hooks: async () => say(hooksTable(await benchHooks())),
   simulator: async () => say(simulatorTable(await benchSimulator())),
+  probes: () => benchProbes(60, say),
   daemon: async () => {
     say(HEAD);
     await benchDaemon(15, say);
