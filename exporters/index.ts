@@ -9,6 +9,7 @@ import { otlpGrpcExporter } from './otlp_grpc/index.ts';
 import { otlpHttpExporter } from './otlp_http/index.ts';
 import { prometheusExporter } from './prometheus/index.ts';
 import { prometheusRemoteWriteExporter } from './prometheus_remote_write/index.ts';
+import { recordingExporter } from './recording/index.ts';
 import { report } from './report/index.ts';
 import { webhookExporter } from './webhook/index.ts';
 
@@ -21,6 +22,7 @@ export const exporters: readonly ExporterDefinition<any>[] = [
   fileExporter,
   alertmanagerExporter,
   webhookExporter,
+  recordingExporter,
   report,
   debugExporter,
   consoleExporter,

@@ -2,12 +2,13 @@
  * Reads the lines of recording files: plain, gzip and zstd (where Node has it), one after the other or several merged by
  * time. A file that ends in the middle of its compression gives all lines before the cut.
  */
-import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
-import type { Transform } from 'node:stream';
+import { createReadStream, type ReadStream } from 'node:fs';
+import { open, readFile, stat } from 'node:fs/promises';
+import { Readable, type Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
 import { describeError } from '../errors.ts';
 import { type RecordingLine, readRecordingLine } from '../wire/recording.ts';
+import { zstdFrames } from '../wire/zstd-frames.ts';
 
 /** Lines that could not be used. */
 export interface BadLine {
@@ -70,7 +71,8 @@ const MAX_LINE = 256 * 1024 * 1024;
 async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLine> {
   const kind = await compressionOf(file);
   const source = createReadStream(file, { highWaterMark: 64 * 1024 });
-  const chunks: AsyncIterable<Buffer> = kind === 'none' ? source : decompressed(source, decompressor(kind));
+  const chunks: AsyncIterable<Buffer> =
+    kind === 'none' ? source : kind === 'zstd' ? zstdPieces(file, source) : decompressed(source, decompressor(kind));
   let rest: Buffer[] = [];
   let restLength = 0;
   let number = 0;
@@ -144,6 +146,25 @@ async function* decompressed(source: AsyncIterable<Buffer>, transform: Transform
     if (failure) throw failure;
   } finally {
     transform.destroy();
+  }
+}
+
+/** A file larger than this is decoded as it comes, of which Node reads the first frame only. */
+const MAX_WHOLE = 512 * 1024 * 1024;
+
+/** Node's decoder stops behind the first frame, and what is appended to, as a recorder does, has many: one after the other. */
+async function* zstdPieces(file: string, source: ReadStream): AsyncGenerator<Buffer> {
+  const { size } = await stat(file);
+  const bytes = size <= MAX_WHOLE ? await readFile(file) : undefined;
+  const frames = bytes ? zstdFrames(bytes) : 'too large';
+  if (!bytes || typeof frames === 'string') {
+    yield* decompressed(source, decompressor('zstd'));
+    return;
+  }
+  source.destroy();
+  for (const [start, end] of frames) {
+    const frame = bytes.subarray(start, end);
+    yield* decompressed(Readable.from([frame]), decompressor('zstd'));
   }
 }
 
