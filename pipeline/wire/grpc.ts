@@ -28,8 +28,13 @@ export const grpcCodeName = (code: number): string =>
 /** Bytes in front of a message: one flag (compressed or not) and the length. */
 export const FRAME_HEADER_BYTES = 5;
 
-/** One message with its frame header. */
+/** One message with its frame header. May share the message's memory, which nobody changes. */
 export function frame(message: Uint8Array, compressed: boolean): Uint8Array {
+  // What came over gRPC and is passed on as it is has its header in front of it already.
+  if (message.byteOffset === FRAME_HEADER_BYTES && message.buffer.byteLength === FRAME_HEADER_BYTES + message.length) {
+    const whole = Buffer.from(message.buffer);
+    if (whole[0] === (compressed ? 1 : 0) && whole.readUInt32BE(1) === message.length) return whole;
+  }
   const framed = Buffer.allocUnsafe(FRAME_HEADER_BYTES + message.length);
   framed[0] = compressed ? 1 : 0;
   framed.writeUInt32BE(message.length, 1);

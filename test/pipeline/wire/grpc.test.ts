@@ -15,6 +15,16 @@ test('a message is framed with a flag and its length', () => {
   expect(Buffer.from(frame(new Uint8Array(0), false)).toString('hex')).toBe('0000000000');
 });
 
+test('a message that lies in its frame already is framed without a copy, any other with one', () => {
+  const framed = new Uint8Array(Buffer.from('0000000003616263', 'hex'));
+  const message = framed.subarray(5);
+  expect(frame(message, false).buffer).toBe(framed.buffer);
+  expect(Buffer.from(frame(message, true)).toString('hex')).toBe('0100000003616263');
+  const other = new Uint8Array(Buffer.from('0000000004616263', 'hex')).subarray(5);
+  expect(Buffer.from(frame(other, false)).toString('hex')).toBe('0000000003616263');
+  expect(Buffer.from(frame(framed.subarray(5, 7), false)).toString('hex')).toBe('00000000026162');
+});
+
 test('any text survives the grpc-message header, which stays printable ASCII', () => {
   expect(encodeGrpcMessage('100% of ü\n')).toBe('100%25 of %C3%BC%0A');
   fc.assert(
