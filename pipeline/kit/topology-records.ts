@@ -138,7 +138,13 @@ export function applyTopology(topology: Topology, record: LogRecord, atMs: numbe
         continue;
       }
       const to = topology.entity(l.kind, l.id, atMs);
-      if (to) topology.link(e, to, l.relation === 'at' ? 'at' : 'part', l.via, l.confidence, atMs);
+      if (!to) continue;
+      topology.link(e, to, l.relation === 'at' ? 'at' : 'part', l.via, l.confidence, atMs);
+      // The same claim, and less sure than it was: somebody disputes it where it was made.
+      for (const own of l.relation === 'at' ? e.at : e.up) {
+        if (own.to !== to || own.until !== Number.POSITIVE_INFINITY) continue;
+        if (own.via === l.via && l.confidence < own.claimed) topology.dispute(own, l.confidence, atMs);
+      }
     }
   }
   return true;

@@ -58,6 +58,10 @@ export interface Link {
   asserted: number;
   /** Somebody else claimed another end while this one was still being claimed. */
   disputed: boolean;
+  /** How sure its claim was before somebody disputed it: what claims are compared by. */
+  claimed: number;
+  /** When another end was last claimed. */
+  contested: number;
 }
 
 /** Links below this confidence are weak. */
@@ -111,6 +115,8 @@ export interface Topology {
   link(from: Entity, to: Entity, relation: Relation, via: string, confidence: number, at: number): void;
   /** Ends a link. */
   end(link: Link, at: number): void;
+  /** States that somebody claims another end than this link's: while that lasts it is no surer than `confidence`. */
+  dispute(link: Link, confidence: number, at: number): void;
   /**
    * States what the attributes say; the series' own attributes win over the resource's. `serving` says that the signal itself
    * is one of an engine; without it a `service.instance.id` counts as a replica only beside other signs of one, because
@@ -210,6 +216,14 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
     changed();
   };
 
+  function dispute(l: Link, confidence: number, at: number): void {
+    l.contested = Math.max(l.contested, at);
+    if (l.disputed && l.confidence <= confidence) return;
+    l.disputed = true;
+    l.confidence = Math.min(l.confidence, confidence);
+    changed();
+  }
+
   function link(from: Entity, to: Entity, relation: Relation, via: string, confidence: number, at: number): void {
     if (from === to) return;
     const outgoing = relation === 'part' ? from.up : from.at;
@@ -217,9 +231,14 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
     const existing = outgoing.find((l) => l.to === to && l.until === Number.POSITIVE_INFINITY);
     if (existing) {
       existing.asserted = Math.max(existing.asserted, at);
-      if (confidence > existing.confidence && !existing.disputed) {
-        existing.confidence = confidence;
+      if (confidence > existing.claimed) {
+        existing.claimed = confidence;
         existing.via = via;
+      }
+      // Nobody claims another end any more: it is what it was.
+      if (existing.disputed && at - existing.contested >= STALE_CLAIM_MS) existing.disputed = false;
+      if (!existing.disputed && existing.claimed > existing.confidence) {
+        existing.confidence = existing.claimed;
         changed();
       }
       return;
@@ -232,13 +251,10 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
         : [];
     for (const rival of rivals) {
       const alive = at - rival.asserted < STALE_CLAIM_MS;
-      if (alive && rival.confidence >= confidence) {
+      // Compared by what was claimed: a dispute must not make the link lose to the next who claims otherwise.
+      if (alive && rival.claimed >= confidence) {
         disputes++;
-        if (!rival.disputed) {
-          rival.disputed = true;
-          rival.confidence = Math.min(rival.confidence, WEAK - 0.2);
-          changed();
-        }
+        dispute(rival, WEAK - 0.2, at);
         return;
       }
       close(rival, at);
@@ -258,6 +274,8 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
       until: Number.POSITIVE_INFINITY,
       asserted: at,
       disputed: false,
+      claimed: confidence,
+      contested: Number.NEGATIVE_INFINITY,
     };
     outgoing.push(made);
     incoming.push(made);
@@ -348,6 +366,7 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
     describe,
     link,
     end: close,
+    dispute,
     observe: (resource, series, at, serving) => observe(topology, resource, series, at, serving === true),
     related(of, kind) {
       if (memoVersion !== version) {

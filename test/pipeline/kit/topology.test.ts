@@ -68,6 +68,25 @@ describe('the topology', () => {
     expect(link).toMatchObject({ disputed: true });
     expect(link!.confidence).toBeLessThan(WEAK);
     expect(t.disputes).toBeGreaterThan(0);
+    // It is neither moved to and fro nor kept twice; and believed again when nobody says otherwise any more.
+    expect(t.get('gpu', 'GPU-a')!.at).toHaveLength(1);
+    see(t, { 'host.name': 'n1', 'hw.id': 'GPU-a' }, 100_000);
+    expect(link).toMatchObject({ disputed: false, confidence: 1 });
+  });
+
+  it('is published as disputed, also to who believed it before', () => {
+    const t = createTopology();
+    const copy = createTopology();
+    const publish = publisher(t);
+    const apply = (at: number) => publish.changes(at).forEach((r) => void applyTopology(copy, r, at));
+    see(t, { 'host.name': 'n1', 'hw.id': 'GPU-a' }, 0);
+    apply(0);
+    see(t, { 'host.name': 'n2', 'hw.id': 'GPU-a' }, 10_000);
+    apply(10_000);
+    expect(copy.get('gpu', 'GPU-a')!.at[0]!.confidence).toBeLessThan(WEAK);
+    see(t, { 'host.name': 'n1', 'hw.id': 'GPU-a' }, 60_000);
+    apply(60_000);
+    expect(copy.get('gpu', 'GPU-a')!.at[0]!.confidence).toBe(1);
   });
 
   it('names a rank the same whether or not unused dimensions are stated', () => {
