@@ -10,6 +10,7 @@ import { VERSION } from '../../pipeline/kit/version.ts';
 import { SIGNALS } from '../../pipeline/model.ts';
 import { acceptedEncoding, compress } from '../../pipeline/wire/compression.ts';
 import * as answers from './answers.ts';
+import { PAGE, PAGE_POLICY } from './page.ts';
 import { createStream } from './stream.ts';
 
 const config = options({
@@ -42,6 +43,7 @@ const config = options({
     default: 64,
     minimum: 1,
   }),
+  page: t.boolean({ description: 'Whether `/` is a page for a browser.', default: true }),
   access_log: t.boolean({ description: 'Whether every request is logged, without its query.', default: true }),
 });
 
@@ -99,6 +101,9 @@ export const liveExporter = defineExporter({
       const now = clock.now();
       const [what = '', ...rest] = path.startsWith(API) ? path.slice(API.length).split('/').map(decoded) : [];
       const [a, b] = rest;
+      if (path === '/' && c.page) {
+        return coded(request, PAGE, 'text/html; charset=utf-8', { 'content-security-policy': PAGE_POLICY });
+      }
       if (rest.length === 0) {
         switch (what) {
           case 'state':
