@@ -18,6 +18,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Replicas, GPUs and incidents, live in the terminal',
     load: async () => (await import('./commands/top.ts')).top,
   },
+  compare: {
+    summary: 'Say what got better or worse between two recordings, and how sure that is',
+    load: async () => (await import('./commands/compare.ts')).compare,
+  },
   diagnose: {
     summary: 'Say what was wrong in a recording, why, and what to do',
     load: async () => (await import('./commands/diagnose.ts')).diagnose,
@@ -41,6 +45,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
   'print-config': {
     summary: 'Print the resolved config with its defaults, secrets redacted',
     load: async () => (await import('./commands/print-config.ts')).printConfig,
+  },
+  mcp: {
+    summary: 'Let an assistant ask a running daemon (Model Context Protocol), read-only',
+    load: async () => (await import('./commands/mcp.ts')).mcp,
   },
   demo: {
     summary: 'Watch a simulated cluster break: no GPU, no network, no config',
