@@ -81,6 +81,8 @@ export async function runRecording(
   label: unknown,
   request: CaseRequest,
 ): Promise<CaseOutcome> {
+  // A label that cannot be used is refused before an hour of telemetry is read.
+  readLabel(label, name, 0);
   const run = await measure(lines, 0, request);
   const durationS = (run.endMs - run.startMs) / 1000;
   const truth = readLabel(label, name, durationS);

@@ -31,7 +31,7 @@ describe('the intervals of the score board', () => {
 
   it('resample whole seeds, since the cases of one seed are not independent', () => {
     const cases = [...Array(10).keys()].flatMap((seed) => Array.from({ length: 20 }, () => ({ seed, hit: seed < 5 })));
-    const share = (some: typeof cases) => some.filter((c) => c.hit).length / some.length;
+    const share = (some: Readonly<typeof cases>) => some.filter((c) => c.hit).length / some.length;
     const byCluster = clusterBootstrap(cases, (c) => c.seed, share);
     const byCase = clusterBootstrap(
       cases.map((c, i) => ({ ...c, seed: i })),
