@@ -232,6 +232,8 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
   const wired = new Set<string>();
   const throttled = new Map<string, { at: number; seconds: Map<string, { total: number; attributes: Attributes }> }>();
   const narrow = new Map<string, { last: number; base: number }>();
+  /** Reasons that the hardware counts itself, by GPU: its count is better than ours, whichever group it comes with. */
+  const hardware = new Map<string, Set<string>>();
   const faults = new Map<string, { uuid: string; count: number; attributes: Attributes }>();
 
   const resourceFor = (id: GpuIdentity): Resource => {
@@ -275,6 +277,9 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
 
   const addThrottle = (round: Round, resource: Resource, reading: GpuReading, timeMs: number) => {
     const counted = reading.throttled ?? {};
+    const own = hardware.get(reading.id.uuid) ?? new Set<string>();
+    hardware.set(reading.id.uuid, own);
+    for (const reason in counted) own.add(reason);
     for (const reason in counted)
       round.add(
         resource,
@@ -291,8 +296,7 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
       const told = entry.seconds.get(reason) ?? { total: 0, attributes: keep(reason, () => ({ reason })) };
       entry.seconds.set(reason, told);
       if (reading.throttle.active.includes(reason)) told.total += passed;
-      // The hardware's own count is better than ours.
-      if (!(reason in counted)) round.add(resource, THROTTLE, told.total, told.attributes);
+      if (!own.has(reason)) round.add(resource, THROTTLE, told.total, told.attributes);
     }
   };
 

@@ -8,7 +8,7 @@ import {
 } from '../../pipeline/kit/gpu-signals.ts';
 import type { Device } from './device.ts';
 import { Return } from './library.ts';
-import { type Numbers, put, times } from './numbers.ts';
+import { type Numbers, percent, put, times, unsupported } from './numbers.ts';
 
 const PCIE = [
   { id: 94, field: 'pcie_replays' },
@@ -27,8 +27,32 @@ const LINKS = 18;
 const LINK_ERRORS = ['replay', 'recovery', 'crc_flit', 'crc_data'];
 const pci = Buffer.alloc(68);
 
+/** nvmlPerfPolicyType_t, by the names that dcgm-exporter's counters get. */
+const POLICIES = ['power', 'thermal', 'sync_boost', 'board_limit', 'low_utilization', 'reliability'];
+const policy = Buffer.alloc(16);
+const pair = Buffer.alloc(8);
+const period = Buffer.alloc(4);
+
+/** Seconds that the driver itself has counted, by policy. */
+function readViolations(device: Device): Record<string, number> {
+  const throttled: Record<string, number> = {};
+  for (const [i, reason] of POLICIES.entries()) {
+    const key = `policy ${i}`;
+    if (unsupported(device).has(key)) continue;
+    const code = device.code('nvmlDeviceGetViolationStatus', i, policy);
+    if (code === Return.OK) throttled[reason] = Number(policy.readBigUInt64LE(8)) / 1e9;
+    else if (code === Return.NOT_SUPPORTED || code === Return.FUNCTION_NOT_FOUND || code === Return.INVALID_ARGUMENT)
+      unsupported(device).add(key);
+  }
+  return throttled;
+}
+
 export function readMedium(device: Device): GpuReading[] {
   const numbers: Numbers = {};
+  if (device.ask('nvmlDeviceGetEncoderUtilization', pair, period))
+    put(numbers, 'encoder', percent(pair.readUInt32LE(0)));
+  if (device.ask('nvmlDeviceGetDecoderUtilization', pair, period))
+    put(numbers, 'decoder', percent(pair.readUInt32LE(0)));
   const generation = device.uint('nvmlDeviceGetCurrPcieLinkGeneration');
   put(numbers, 'pcie_speed', generation === undefined ? undefined : PCIE_RATES[generation]);
   put(numbers, 'pcie_width', device.uint('nvmlDeviceGetCurrPcieLinkWidth') || undefined);
@@ -40,7 +64,15 @@ export function readMedium(device: Device): GpuReading[] {
     put(numbers, 'pcie_sent_rate', times(device.uint('nvmlDeviceGetPcieThroughput', 0), 1000));
     put(numbers, 'pcie_received_rate', times(device.uint('nvmlDeviceGetPcieThroughput', 1), 1000));
   }
-  return [{ id: device.id, numbers, links: readLinks(device), processes: readProcesses(device) }];
+  return [
+    {
+      id: device.id,
+      numbers,
+      throttled: readViolations(device),
+      links: readLinks(device),
+      processes: readProcesses(device),
+    },
+  ];
 }
 
 function readLinks(device: Device): GpuLink[] {

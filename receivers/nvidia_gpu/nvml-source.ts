@@ -36,6 +36,8 @@ export function nvmlKind(options: NvmlSourceOptions): GpuSourceKind {
           enable: 'load the driver; in a container, give it the GPUs (NVIDIA_VISIBLE_DEVICES=all, capability utility)',
         };
       }
+      // What the driver counts itself is known before the first look at what we would count instead.
+      const links = await nvml.sample('medium');
       let into: GpuRounds | undefined;
       let kernel: Every | undefined;
       let stopped = false;
@@ -88,7 +90,10 @@ export function nvmlKind(options: NvmlSourceOptions): GpuSourceKind {
           { group: 'medium', intervalMs: intervals.medium, share: 0.25 },
           { group: 'slow', intervalMs: intervals.slow, share: 0.15 },
         ],
-        first: look('slow', first),
+        first: {
+          ...look('slow', first),
+          readings: [...first.readings, ...('stalledMs' in links ? [] : links.readings)],
+        },
         async look(group) {
           const sample = await nvml.sample(group as Group);
           if (!('stalledMs' in sample)) await tellXids(sample);
