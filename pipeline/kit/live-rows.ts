@@ -2,6 +2,7 @@
 import type { LiveGpu, LiveReplica } from './live-types.ts';
 import type { ReportTopology } from './report.ts';
 import type { History, Line } from './report-series.ts';
+import { cleanId } from './topology.ts';
 
 type Sum = 'add' | 'most' | 'mean';
 type Numbers = Record<string, number | null>;
@@ -144,15 +145,16 @@ export function replicaRows(history: History, topology: ReportTopology, nowMs: n
   const known = new Map(topology.replicas.map((r) => [r.id, r]));
   return [...rows]
     .map(([id, row]) => {
-      const about = known.get(id);
+      const name = cleanId(id);
+      const about = known.get(name);
       const line = ids.get(id)!;
       return {
-        id,
-        service: about?.service ?? line.ids.service ?? null,
+        id: name,
+        service: about?.service ?? named(line.ids.service),
         engine: about?.engine ?? null,
-        role: about?.role ?? line.ids.role ?? null,
+        role: about?.role ?? named(line.ids.role),
         model: about?.model ?? null,
-        node: about?.nodes[0] ?? line.ids.node ?? null,
+        node: about?.nodes[0] ?? named(line.ids.node),
         running: numberOf(row, 'running'),
         waiting: numberOf(row, 'waiting'),
         kv: numberOf(row, 'kv'),
@@ -194,12 +196,13 @@ export function gpuRows(history: History, topology: ReportTopology, nowMs: numbe
   const known = new Map(topology.gpus.map((g) => [g.id, g]));
   return [...rows]
     .map(([id, row]) => {
-      const about = known.get(id);
+      const name = cleanId(id);
+      const about = known.get(name);
       const throttle = held.get(id);
       return {
-        id,
+        id: name,
         index: about?.index ?? null,
-        node: about?.node ?? ids.get(id)?.ids.node ?? null,
+        node: about?.node ?? named(ids.get(id)?.ids.node),
         replica: about?.replica ?? null,
         rank: about?.rank ?? null,
         model: about?.model ?? null,
@@ -211,13 +214,16 @@ export function gpuRows(history: History, topology: ReportTopology, nowMs: numbe
         memory_used: numberOf(row, 'memory_used'),
         memory_limit: numberOf(row, 'memory_limit'),
         throttle: throttle ? short(Math.min(1, throttle.share)) : null,
-        throttle_reason: throttle && throttle.share > 0 ? throttle.reason : null,
+        throttle_reason: throttle && throttle.share > 0 ? cleanId(throttle.reason) : null,
         link_errors: numberOf(row, 'link_errors'),
         io: numberOf(row, 'io'),
       };
     })
     .sort((a, b) => byName(a.node ?? '', b.node ?? '') || (a.index ?? 0) - (b.index ?? 0) || byName(a.id, b.id));
 }
+
+/** As the topology writes it: a name of 10⁵ characters is not sent to everybody, again and again. */
+const named = (text: string | undefined): string | null => (text === undefined ? null : cleanId(text));
 
 const NAMES = new Intl.Collator('en', { numeric: true });
 const byName = (a: string, b: string): number => NAMES.compare(a, b);

@@ -5,6 +5,7 @@ import { gpuRows, replicaRows } from './live-rows.ts';
 import { LIVE_SCHEMA, type LiveIncident, type LiveService, type LiveSnapshot } from './live-types.ts';
 import { type Report, reportBuilder } from './report.ts';
 import { createHistory, type History } from './report-series.ts';
+import { cleanId } from './topology.ts';
 import { type EntityName, type Finding, type Incident, isoTime, type Severity } from './verdict.ts';
 
 export interface LiveOptions {
@@ -54,8 +55,9 @@ export function createLive(options: LiveOptions): Live {
     const { name } = p.series.metric;
     const isUp = name === 'up';
     if (!isUp && !SPREAD.has(name)) return;
-    const replica = p.series.resource.attributes['service.instance.id'];
-    if (typeof replica !== 'string') return;
+    const given = p.series.resource.attributes['service.instance.id'];
+    if (typeof given !== 'string') return;
+    const replica = cleanId(given);
     if (isUp) {
       if (!isNumberPoint(p) || isStale(p) || (ups.size >= options.series && !ups.has(replica))) return;
       ups.set(replica, { up: Number(p.value) > 0, at: nowMs });
@@ -238,7 +240,7 @@ function services(
 function verdict(open: readonly Incident[], firing: readonly Finding[], rows: number): string {
   const [first, ...more] = [...open].sort((a, b) => rankOf(b.severity) - rankOf(a.severity));
   if (first)
-    return `${first.summary}${more.length > 0 ? ` And ${more.length} more open incident${more.length === 1 ? '' : 's'}.` : ''}`;
+    return `${cut(first.summary)}${more.length > 0 ? ` And ${more.length} more open incident${more.length === 1 ? '' : 's'}.` : ''}`;
   if (firing.length > 0) {
     return `No incident; ${firing.length} finding${firing.length === 1 ? ' is' : 's are'} firing that no service feels.`;
   }

@@ -204,4 +204,16 @@ describe('live exporter', () => {
     expect(body.replicas[0]!.id).toBe('r1');
     expect(body.omitted.replicas).toBe(49);
   });
+
+  it('sends names of any length and content as short text', async () => {
+    const { give, get } = await started();
+    const evil = `<img src=x onerror=alert(1)>\x1b[2J${'y'.repeat(100_000)}`;
+    const running = gauge('inference.requests.running', '{request}');
+    await give(metricsBatch([at(made({ 'service.instance.id': evil, 'service.name': evil }, running), 1)]));
+    await give(anOpenIncident({ service: evil.slice(0, 100), summary: evil }));
+    const { text, body } = await get('/api/v1/state');
+    expect(body.replicas[0].id).toContain('<img');
+    expect(text.length).toBeLessThan(8_000);
+    expect((await get('/api/v1/incidents/inc-1/report')).text).not.toContain('<img');
+  });
 });
