@@ -138,8 +138,12 @@ const head = () => {
   $('time').textContent = time(state.time) + ' UTC';
   document.title = (c.open ? '(' + c.open + ') ' : '') + 'enginelight';
 };
-const source = new EventSource('api/v1/events');
-source.addEventListener('state', (event) => { state = JSON.parse(event.data); $('link').textContent = 'live'; head(); draw(); });
-source.addEventListener('error', () => { $('link').textContent = 'not connected, trying again'; });
+const follow = () => {
+  const source = new EventSource('api/v1/events');
+  source.addEventListener('state', (event) => { state = JSON.parse(event.data); $('link').textContent = 'live'; head(); draw(); });
+  // A browser tries again by itself after a break, but not after a refusal.
+  source.addEventListener('error', () => { $('link').textContent = 'not connected, trying again'; if (source.readyState === 2) setTimeout(follow, 10000); });
+};
+follow();
 addEventListener('hashchange', draw);
 `;
