@@ -136,6 +136,10 @@ function atSameLoad(before: Blocks, after: Blocks): { before: number[]; after: n
   return { before: adjusted[0]!, after: adjusted[1]!, elasticity: slope };
 }
 
+/** How far, relatively, a ratio is from where the band decides; never nothing, as no number of blocks resolves that. */
+const distanceToBand = (ratio: number, band: number): number =>
+  Math.max(0.01, Math.expm1(Math.abs(Math.abs(Math.log(ratio)) - Math.log1p(band))));
+
 /** Compares two sides. Runs are the blocks when both sides have five or more, minutes otherwise. */
 export function compareSides(before: Side, after: Side, judged: readonly JudgedSignal[] = JUDGED): Comparison {
   const byRun = before.length >= FEWEST_BLOCKS && after.length >= FEWEST_BLOCKS;
@@ -226,7 +230,10 @@ export function compareSides(before: Side, after: Side, judged: readonly JudgedS
     const p = corrected.get(row);
     if (!row.shift || p === undefined) return rest;
     const verdict = row.note ? 'inconclusive' : judgeShift(row.shift, what.band, what.worse, p);
-    const need = blocksNeeded(row.shift.cv, Math.max(what.band, 0.05));
+    const need = Math.max(
+      Math.min(...row.blocks) + 1,
+      blocksNeeded(row.shift.cv, distanceToBand(row.shift.ratio, what.band)),
+    );
     return { ...rest, verdict, p, ...(verdict === 'inconclusive' && !row.note && { need }) };
   });
   const headlines = metrics.filter((m) => m.headline);
