@@ -4,11 +4,11 @@ import { t } from '../../config/schema.ts';
 import { defineReceiver } from '../../pipeline/component.ts';
 import { feedResources, runFileFeed } from '../../pipeline/kit/feed.ts';
 import { feedOptions } from '../../pipeline/kit/feed-options.ts';
+import { readDump } from '../../pipeline/kit/flight-recorder-dump.ts';
+import { dumpSpans } from '../../pipeline/kit/flight-recorder-spans.ts';
 import { hookSpans } from '../../pipeline/kit/hook-span.ts';
 import { readWhole } from '../../pipeline/kit/read-file.ts';
 import { tracesBatch } from '../../pipeline/model.ts';
-import { readDump } from './dump.ts';
-import { dumpSpans } from './spans.ts';
 
 export const flightRecorder = defineReceiver({
   type: 'flight_recorder',

@@ -6,8 +6,8 @@ import { feedResources, lossTeller, runFileFeed } from '../../pipeline/kit/feed.
 import { feedOptions } from '../../pipeline/kit/feed-options.ts';
 import { hookSpans } from '../../pipeline/kit/hook-span.ts';
 import { readJsonElements } from '../../pipeline/kit/json-elements.ts';
+import { createTraceReader, type Header, readBeside } from '../../pipeline/kit/kineto-trace.ts';
 import { type Span, tracesBatch } from '../../pipeline/model.ts';
-import { createTraceReader, type Header, readBeside } from './trace.ts';
 
 const BATCH = 2000;
 /** A larger event is none that matters. */

@@ -1,13 +1,13 @@
 /** Whatever stands in a file of somebody else: it is read or refused with a sentence, and never anything else happens. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { readDump } from '../../pipeline/kit/flight-recorder-dump.ts';
+import { dumpSpans } from '../../pipeline/kit/flight-recorder-spans.ts';
+import { createTraceReader, readBeside } from '../../pipeline/kit/kineto-trace.ts';
 import { resource } from '../../pipeline/model.ts';
-import { readDynamoLine } from '../../receivers/dynamo_trace/lines.ts';
+import { readDynamoLine } from '../../pipeline/wire/dynamo-trace.ts';
 import { match, ranksOf, unwrap } from '../../receivers/engine_log/match.ts';
 import { ENGINE_PATTERNS, KERNEL_PATTERNS } from '../../receivers/engine_log/patterns.ts';
-import { readDump } from '../../receivers/flight_recorder/dump.ts';
-import { dumpSpans } from '../../receivers/flight_recorder/spans.ts';
-import { createTraceReader, readBeside } from '../../receivers/kineto/trace.ts';
 import { readInspectorLine } from '../../receivers/nccl_inspector/line.ts';
 import { stallWatch } from '../../receivers/nccl_ras/stalls.ts';
 import { readStatus } from '../../receivers/nccl_ras/status.ts';

@@ -3,8 +3,9 @@
  * Source: torch/csrc/profiler (names of arguments), libkineto/src/output_json.cpp (header, times in microseconds relative to
  * `baseTimeNanoseconds`), vLLM's and torch's names of annotations.
  */
-import { collectiveTrace, commOp, type HookSpan, hashHex, hex16 } from '../../pipeline/kit/hook-span.ts';
-import type { AnyValue, Attributes, Resource } from '../../pipeline/model.ts';
+
+import type { AnyValue, Attributes, Resource } from '../model.ts';
+import { collectiveTrace, commOp, type HookSpan, hashHex, hex16 } from './hook-span.ts';
 
 /** What stands beside the events. */
 export interface Header {

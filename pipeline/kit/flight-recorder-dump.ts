@@ -3,8 +3,9 @@
  * plain dicts and lists (`TORCH_NCCL_DEBUG_INFO_TEMP_FILE`), or the same as JSON (`_dump_nccl_trace_json`).
  * Source: torch/csrc/distributed/c10d/FlightRecorder, dump version 2.x.
  */
-import { commOp } from '../../pipeline/kit/hook-span.ts';
-import { type Pickled, readPickle } from '../../pipeline/wire/pickle.ts';
+
+import { type Pickled, readPickle } from '../wire/pickle.ts';
+import { commOp } from './hook-span.ts';
 
 export interface Dump {
   readonly version: string;

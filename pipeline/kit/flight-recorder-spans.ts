@@ -1,7 +1,8 @@
 /** A dump's entries as spans `collective`. */
-import { collectiveTrace, type HookSpan } from '../../pipeline/kit/hook-span.ts';
-import { type AnyValue, type Attributes, nanosFromMs, type Resource, type Span } from '../../pipeline/model.ts';
-import type { Dump, Entry } from './dump.ts';
+
+import { type AnyValue, type Attributes, nanosFromMs, type Resource, type Span } from '../model.ts';
+import type { Dump, Entry } from './flight-recorder-dump.ts';
+import { collectiveTrace, type HookSpan } from './hook-span.ts';
 
 export interface DumpContext {
   /** Of the file: it ends with the rank. */
