@@ -5,6 +5,7 @@ import { attributes } from './attributes/index.ts';
 import { bottleneck } from './bottleneck/index.ts';
 import { correlation } from './correlation/index.ts';
 import { filter } from './filter/index.ts';
+import { interval } from './interval/index.ts';
 import { memoryLimiter } from './memory_limiter/index.ts';
 import { normalize } from './normalize/index.ts';
 import { resource } from './resource/index.ts';
@@ -19,4 +20,5 @@ export const processors: readonly ProcessorDefinition<any>[] = [
   resource,
   attributes,
   filter,
+  interval,
 ];

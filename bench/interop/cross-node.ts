@@ -65,7 +65,7 @@ receivers:
   vllm:
     collection_interval: 1s
     targets: [{ url: "http://${target}/metrics", labels: { service: chat, replica: ${replica}, node: ${node} } }]
-processors: { normalize: { originals: drop }, correlation: {}, bottleneck: {} }
+processors: { normalize: { originals: drop }, correlation: {}, bottleneck: {}, interval: { interval: 15s, gauge: mean } }
 exporters:
   otlp_http: { endpoint: "http://127.0.0.1:${gateway}" }
   report: { directory: "${reports}", interval: 1s }
@@ -74,7 +74,7 @@ service:
   pipelines:
     inference:
       receivers: [vllm]
-      processors: [normalize, correlation, bottleneck]
+      processors: [normalize, correlation, bottleneck, interval]
       exporters: [otlp_http, report]
 `;
 

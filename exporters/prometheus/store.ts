@@ -3,6 +3,7 @@
  * under one name, cost the later one, never the page.
  */
 import type { DropReason } from '../../pipeline/component.ts';
+import { canonicalText, scopeText } from '../../pipeline/kit/series-key.ts';
 import {
   isStale,
   type NumberPoint,
@@ -101,7 +102,7 @@ export function store(options: StoreOptions): Store {
   const links = new WeakMap<Series, Link>();
   let lastLink: Link | undefined;
   const resourceText = new WeakMap<Resource, string>();
-  const scopeText = new WeakMap<Scope, string>();
+  const scopeTexts = new WeakMap<Scope, string>();
   const infos = new WeakMap<Resource, { labels: Label[]; key: string } | 'none'>();
   let sorted: Family[] | undefined;
   let size = 0;
@@ -120,11 +121,9 @@ export function store(options: StoreOptions): Store {
   };
 
   const ownerOf = (series: Series, lossless: boolean): Owner => ({
-    resource: cached(resourceText, series.resource, () => canonical(series.resource.attributes)),
-    scope: cached(scopeText, series.scope, () =>
-      [series.scope.name, series.scope.version, series.scope.schemaUrl, canonical(series.scope.attributes)].join('\0'),
-    ),
-    attributes: lossless ? '' : canonical(series.attributes),
+    resource: cached(resourceText, series.resource, () => canonicalText(series.resource.attributes)),
+    scope: cached(scopeTexts, series.scope, () => scopeText(series.scope)),
+    attributes: lossless ? '' : canonicalText(series.attributes),
   });
 
   const remove = (entry: Entry) => {
@@ -305,12 +304,3 @@ const labelText = (labels: readonly Label[]): string => {
   for (const [name, value] of labels) text += `${text && ','}${name}=${JSON.stringify(value)}`;
   return text;
 };
-
-/** One text for one set of attributes, whatever their order. */
-function canonical(attributes: Readonly<Record<string, unknown>>): string {
-  const keys = Object.keys(attributes).sort();
-  return JSON.stringify(
-    keys.map((key) => [key, attributes[key]]),
-    (_key, value) => (typeof value === 'bigint' ? `${value}n` : value),
-  );
-}
