@@ -9,6 +9,7 @@ import { createProbe } from '../../pipeline/kit/probe.ts';
 import { createTree } from '../../pipeline/kit/tree.ts';
 import { VERSION } from '../../pipeline/kit/version.ts';
 import { type AnyValue, type LogRecord, logsBatch, scope } from '../../pipeline/model.ts';
+import { createCounts } from './counts.ts';
 import { type Match, match, ranksOf, unwrap } from './match.ts';
 import { ENGINE_PATTERNS, KERNEL_PATTERNS, type LogPattern } from './patterns.ts';
 import { createRecords } from './records.ts';
@@ -19,7 +20,7 @@ export const engineLog = defineReceiver({
   type: 'engine_log',
   summary: 'The lines of engine and kernel logs that matter: JIT, full KV pools, failed transfers, OOM, XID',
   stability: 'beta',
-  signals: ['logs'],
+  signals: ['logs', 'metrics'],
   config: feedOptions(
     'logs of engines. May be empty where only the kernel’s log is wanted',
     { include: [], interval: '1s' },
@@ -31,6 +32,11 @@ export const engineLog = defineReceiver({
         default: false,
       }),
       root_path: t.path({ description: "Where the host's root is seen: `/host` in a container.", default: '/' }),
+      counts_interval: t.duration({
+        description: 'How often the signal `inference.engine.log.events` is sent.',
+        default: '15s',
+        minimum: '1s',
+      }),
       patterns: t.list(
         t.item(
           {
@@ -75,8 +81,26 @@ export const engineLog = defineReceiver({
       pattern: new RegExp(pattern ?? words.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')),
     }));
     const patterns = [...more, ...ENGINE_PATTERNS];
+    const counts = createCounts(own, about({}), new Set(patterns.map((p) => p.event)), clock.now());
+    const counting = context.signals.has('metrics')
+      ? runEvery({
+          clock,
+          log,
+          intervalMs: config.counts_interval,
+          key: `${context.id}/counts`,
+          async run({ time }) {
+            try {
+              await next.consume(counts.batch(time));
+            } catch (error) {
+              // The next number has it all.
+              log.debug('Counts of events could not be handed on.', { error });
+            }
+            return undefined;
+          },
+        })
+      : undefined;
 
-    const feed = await runLineFeed(config, context, {
+    const lines = await runLineFeed(config, context, {
       maxLineBytes: config.max_line_size,
       signal: 'logs',
       async take(lines) {
@@ -98,9 +122,18 @@ export const engineLog = defineReceiver({
           for (const record of out) records.unsaid(record);
           throw error;
         }
-        for (const hit of found) matches.add(1, { event: hit.pattern.event });
+        for (const hit of found) {
+          matches.add(1, { event: hit.pattern.event });
+          counts.add(hit.pattern.event);
+        }
       },
     });
+    const feed: Running = {
+      async stop(deadline) {
+        await counting?.stop(deadline);
+        await lines.stop(deadline);
+      },
+    };
     if (!config.kernel) return feed;
 
     const tree = createTree(config.root_path);

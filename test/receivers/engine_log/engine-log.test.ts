@@ -6,7 +6,7 @@ import { resolve } from '../../../config/schema.ts';
 import type { Running } from '../../../pipeline/component.ts';
 import { RetryableError } from '../../../pipeline/errors.ts';
 import { createTopology } from '../../../pipeline/kit/topology.ts';
-import { msFromNanos } from '../../../pipeline/model.ts';
+import { msFromNanos, type NumberPoint } from '../../../pipeline/model.ts';
 import { createEvents } from '../../../processors/bottleneck/events.ts';
 import { engineLog } from '../../../receivers/engine_log/index.ts';
 import { match, ranksOf, unwrap } from '../../../receivers/engine_log/match.ts';
@@ -206,6 +206,25 @@ describe('the receiver', () => {
     next.failWith(undefined);
     await look(() => next.logs().length > 1);
     expect(next.logs().map((r) => r.eventName)).toEqual(['inference.engine.transfer_error', 'inference.engine.fatal']);
+  });
+
+  test('counts events from zero for rules, about the replica and not its ranks', async () => {
+    const { context, next, look } = await started({ counts_interval: '5s' });
+    const clock = context.clock as ManualClock;
+    const jit = () =>
+      next
+        .points()
+        .filter((p) => p.series.attributes['event'] === 'inference.engine.jit')
+        .map((p) => (p as NumberPoint).value);
+    await clock.advance(5000);
+    expect(jit()).toEqual([0]);
+    appendFileSync(join(dir, 'a.log'), '[x TP1] DeepGEMM JIT Compiling for gemm\n'.repeat(3));
+    await look(() => next.logs().length > 0);
+    await clock.advance(5000);
+    expect(jit().at(-1)).toBe(3);
+    const { series } = next.points().at(-1)!;
+    expect(series.metric).toMatchObject({ name: 'inference.engine.log.events', type: 'sum', monotonic: true });
+    expect({ ...series.resource.attributes }).toEqual({ 'service.instance.id': 'r0', 'host.name': 'n1' });
   });
 
   test('an OOM is what the detectors look for', async () => {
