@@ -1,14 +1,16 @@
 /**
  * Reads the lines of recording files: plain, gzip and zstd (where Node has it), one after the other or several merged by
- * time. A file that ends in the middle of its compression gives all lines before the cut.
+ * time. A file that ends in the middle of its compression gives all lines before the cut. What a file is is seen by its
+ * contents: others' files (`recording-others.ts`) are read as recordings.
  */
 import { createReadStream, type ReadStream } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
 import { Readable, type Transform } from 'node:stream';
 import * as zlib from 'node:zlib';
 import { describeError } from '../errors.ts';
-import { type RecordingLine, readRecordingLine } from '../wire/recording.ts';
+import { jsonObject, type RecordingLine, readRecordingObject } from '../wire/recording.ts';
 import { zstdFrames } from '../wire/zstd-frames.ts';
+import { documentLines, foreignLines, kindOf, kinetoLines } from './recording-others.ts';
 
 /** Lines that could not be used. */
 export interface BadLine {
@@ -42,17 +44,104 @@ export async function* readRecordings(
 }
 
 async function* parsed(file: string, bad: (line: BadLine) => void): AsyncGenerator<RecordingLine> {
-  for await (const raw of linesOf(file, (f, line, what) => bad({ file: f, line, what }))) {
-    let line: RecordingLine;
+  const complain: Complaint = (f, line, what) => bad({ file: f, line, what });
+  const chunks = chunksOf(file)[Symbol.asyncIterator]();
+  const begun = await beginning(chunks, (error) => complain(file, 1, ended(error)));
+  const kind = kindOf(begun.head);
+  if (kind === 'kineto') {
+    await chunks.return?.(undefined);
+    yield* whole(file, bad, () => kinetoLines(file));
+    return;
+  }
+  const all = followedBy(begun.chunks, begun.failed ? undefined : chunks);
+  if (kind === 'document' || kind === 'pickle') {
+    yield* whole(file, bad, async () => documentLines(file, await collected(all), kind));
+    return;
+  }
+  if (kind === 'binary') {
+    complain(file, 1, 'it is no text and no pickle: neither a recording nor anything that is read as one');
+    await chunks.return?.(undefined);
+    return;
+  }
+  const foreign = foreignLines(file);
+  for await (const raw of linesOf(file, all, complain)) {
+    let line: RecordingLine | undefined;
     try {
-      line = readRecordingLine(raw.text);
+      const object = jsonObject(raw.text);
+      line = readRecordingObject(object) ?? foreign.take(object, raw.text);
     } catch (error) {
       bad({ file, line: raw.number, what: describeError(error) });
       continue;
     }
-    yield line;
+    if (line) yield line;
+  }
+  yield* whole(file, bad, () => foreign.finish());
+}
+
+/** Lines of a file that is only understood as a whole. */
+async function* whole(
+  file: string,
+  bad: (line: BadLine) => void,
+  read: () => Promise<readonly RecordingLine[]>,
+): AsyncGenerator<RecordingLine> {
+  let lines: readonly RecordingLine[];
+  try {
+    lines = await read();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw error;
+    bad({ file, line: 1, what: describeError(error) });
+    return;
+  }
+  yield* lines;
+}
+
+/** So much of a file tells what it is, bytes. */
+const HEAD = 64 * 1024;
+type Chunks = AsyncIterator<Buffer>;
+
+async function beginning(chunks: Chunks, failed: (error: unknown) => void) {
+  const begun: Buffer[] = [];
+  let length = 0;
+  while (length < HEAD) {
+    let next: IteratorResult<Buffer>;
+    try {
+      next = await chunks.next();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).syscall !== undefined) throw error;
+      failed(error);
+      return { head: Buffer.concat(begun), chunks: begun, failed: true };
+    }
+    if (next.done) break;
+    begun.push(next.value);
+    length += next.value.length;
+  }
+  return { head: Buffer.concat(begun).subarray(0, HEAD), chunks: begun, failed: false };
+}
+
+async function* followedBy(begun: readonly Buffer[], rest: Chunks | undefined): AsyncGenerator<Buffer> {
+  yield* begun;
+  while (rest) {
+    const next = await rest.next();
+    if (next.done) return;
+    yield next.value;
   }
 }
+
+/** A larger file that must be read as a whole is refused: it would be one text, and those end at half a gigabyte. */
+const MAX_DOCUMENT = 400 * 1024 * 1024;
+
+async function collected(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of chunks) {
+    length += chunk.length;
+    if (length > MAX_DOCUMENT) throw new Error(`it has more than ${MAX_DOCUMENT} bytes`);
+    parts.push(chunk);
+  }
+  return Buffer.concat(parts);
+}
+
+const ended = (error: unknown) => `the file ends early: ${describeError(error)}; what came before was used`;
 
 interface RawLine {
   readonly file: string;
@@ -67,12 +156,19 @@ type Complaint = (file: string, line: number, what: string) => void;
 /** A line that is longer is skipped: a scrape of a very large engine is a hundredth of this. */
 const MAX_LINE = 256 * 1024 * 1024;
 
-/** Every line that is not empty. Rejects only if the file cannot be opened. */
-async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLine> {
+/** The contents of a file, decompressed. Rejects if it cannot be opened, or ends in the middle of its compression. */
+async function* chunksOf(file: string): AsyncGenerator<Buffer> {
   const kind = await compressionOf(file);
   const source = createReadStream(file, { highWaterMark: 64 * 1024 });
-  const chunks: AsyncIterable<Buffer> =
-    kind === 'none' ? source : kind === 'zstd' ? zstdPieces(file, source) : decompressed(source, decompressor(kind));
+  yield* kind === 'none'
+    ? source
+    : kind === 'zstd'
+      ? zstdPieces(file, source)
+      : decompressed(source, decompressor(kind));
+}
+
+/** Every line that is not empty. */
+async function* linesOf(file: string, chunks: AsyncIterable<Buffer>, complain: Complaint): AsyncGenerator<RawLine> {
   let rest: Buffer[] = [];
   let restLength = 0;
   let number = 0;
@@ -105,7 +201,7 @@ async function* linesOf(file: string, complain: Complaint): AsyncGenerator<RawLi
       }
     }
   } catch (error) {
-    complain(file, number + 1, `the file ends early: ${describeError(error)}; what came before was used`);
+    complain(file, number + 1, ended(error));
     // What was decompressed of the last line is half a line.
     return;
   }

@@ -44,6 +44,16 @@ const REQUESTS: readonly (readonly [string, Signal])[] = [
 
 /** Reads one line. Throws an Error whose message says what is wrong with it. */
 export function readRecordingLine(text: string): RecordingLine {
+  const object = jsonObject(text);
+  const line = readRecordingObject(object);
+  if (line) return line;
+  throw new Error(
+    'it is no recording line: none of resourceMetrics, resourceSpans, resourceLogs, scrape, event is in it',
+  );
+}
+
+/** The JSON object of a line. Throws an Error that says what it is instead. */
+export function jsonObject(text: string): Record<string, unknown> {
   let object: Record<string, unknown>;
   try {
     object = JSON.parse(text) as Record<string, unknown>;
@@ -52,21 +62,26 @@ export function readRecordingLine(text: string): RecordingLine {
   }
   if (typeof object !== 'object' || object === null || Array.isArray(object))
     throw new Error('it is not a JSON object');
+  return object;
+}
+
+/** Reads a line's object; undefined if it is none of a recording. Throws an Error that says what is wrong with it. */
+export function readRecordingObject(object: Record<string, unknown>): RecordingLine | undefined {
   if ('scrape' in object) return readScrape(object['scrape']);
-  if ('event' in object) return readEvent(object['event']);
+  if ('event' in object && !isEnvelope(object)) return readEvent(object['event']);
   const batches: Batch[] = [];
   for (const [key, signal] of REQUESTS) {
     if (!(key in object)) continue;
     const batch = decodeJsonObject(signal, object);
     if (batch.items.length > 0) batches.push(batch);
   }
-  if (batches.length === 0 && !REQUESTS.some(([key]) => key in object)) {
-    throw new Error(
-      'it is no recording line: none of resourceMetrics, resourceSpans, resourceLogs, scrape, event is in it',
-    );
-  }
+  if (batches.length === 0 && !REQUESTS.some(([key]) => key in object)) return undefined;
   return { kind: 'batch', timeMs: batches.reduce((latest, b) => Math.max(latest, latestMs(b)), 0), batches };
 }
+
+/** Dynamo's sink wraps its records in an `event` of another kind. */
+const isEnvelope = ({ event }: Record<string, unknown>): boolean =>
+  typeof event === 'object' && event !== null && 'schema' in event;
 
 function readScrape(value: unknown): ScrapeLine {
   const scrape = record(value, 'scrape');
