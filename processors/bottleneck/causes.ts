@@ -98,6 +98,10 @@ add('replica-outlier', 'kv-saturation', 'same', [0, 120], 0.4);
 add('replica-outlier', 'router-imbalance', 'line', [0, 120], 0.5);
 add('replica-outlier', 'slo-burn', 'line', [0, 120], 0.5);
 add('kv-fragmentation', 'kv-saturation', 'same', [0, 60], 0.8);
+// Blocks that are held for nothing evict what would have been reused.
+add('kv-fragmentation', 'prefix-cache-collapse', 'line', [0, 120], 0.5);
+add('kv-fragmentation', 'prefill-bound|slo-burn', 'line', [0, 120], 0.4);
+add('kv-saturation', 'prefix-cache-collapse', 'same', [0, 120], 0.3);
 add('kv-exhaustion-forecast', 'kv-saturation', 'same', [0, 900], 0.7);
 add('kv-saturation', 'queue-saturation', 'same', [0, 60], 0.7);
 add('kv-saturation', 'preemption-thrash', 'same', [0, 60], 0.5);
@@ -141,6 +145,12 @@ add('crash-loop|engine-stall|cold-start', 'replica-unavailable', 'same', [0, 60]
 add('engine-stall|collective-stall', 'slo-burn', 'line', [0, 120], 0.6);
 add('replica-unavailable', 'queue-saturation', 'peers', [5, 60], 0.5);
 add('replica-unavailable', 'kv-saturation', 'peers', [5, 90], 0.4);
+add('replica-unavailable', 'admission-limited|prefill-bound', 'peers', [5, 120], 0.4);
+add('replica-unavailable', 'preemption-thrash|decode-bandwidth-bound', 'peers', [5, 120], 0.3);
+add('replica-unavailable', 'capacity-knee|pd-imbalance', 'line', [5, 180], 0.3);
+// What stands still lets its queue grow; what comes back finds a cold cache and everything that waited.
+add('engine-stall', 'queue-saturation|admission-limited|kv-saturation', 'same', [0, 90], 0.4);
+add('engine-stall|replica-unavailable', 'replica-outlier|prefill-bound|queue-saturation', 'same', [30, 300], 0.3);
 add('replica-unavailable', 'slo-burn', 'line', [0, 120], 0.5);
 add('crash-loop', 'cold-start|prefix-cache-collapse', 'same', [0, 60], 0.6);
 add('cold-start', 'prefix-cache-collapse', 'same', [0, 60], 0.5);

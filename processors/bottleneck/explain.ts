@@ -43,6 +43,8 @@ export const edgesTo = (detector: string): readonly Edge[] => EDGES.filter((e) =
 /** Onsets are known to about this; a cause may seem to begin this much after its effect. */
 const GRACE_MS = 15_000;
 const LATE_MS = 60_000;
+/** What was there for so long without this effect is hardly its cause. */
+const VERY_LATE_MS = 300_000;
 const LEAST = 0.02;
 const MAX_STATES = 400;
 const WIDE = 12;
@@ -51,8 +53,8 @@ const WIDE = 12;
 export function timeWeight(cause: Onset, effect: Onset, lagHighMs: number): number {
   if (effect.by < cause.after - GRACE_MS) return 0;
   const before = probabilityBefore(cause, { after: effect.after, by: effect.by + GRACE_MS });
-  const late = effect.after > cause.by + lagHighMs + LATE_MS;
-  return Math.max(0.3, before) * (late ? 0.5 : 1);
+  const late = effect.after - (cause.by + lagHighMs);
+  return Math.max(0.3, before) * (late > VERY_LATE_MS ? 0.2 : late > LATE_MS ? 0.5 : 1);
 }
 
 function probabilityBefore(x: Onset, y: Onset): number {

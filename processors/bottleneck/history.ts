@@ -9,10 +9,13 @@ import {
   type PooledHistory,
   poolHistories,
 } from '../../pipeline/kit/stats/peers.ts';
-import { type Location, location, quantile as quantileOf } from '../../pipeline/kit/stats/robust.ts';
+import { type Location, location, median, quantile as quantileOf } from '../../pipeline/kit/stats/robust.ts';
 
 const KEEP = 256;
 const SPACING_MS = 12_000;
+const LEAST_GAP_MS = 90_000;
+/** Values from which their scale is taken as it is. */
+const SETTLED = 30;
 export const TRAILING_MS = 3_600_000;
 
 interface Track {
@@ -32,7 +35,7 @@ export interface Span {
 
 export interface History {
   readonly tracks: number;
-  /** Adds a value and gives the baseline of what came before `now − gap`, if at least `fewest` values are known. */
+  /** Adds a value and gives the baseline of what came before `now − gap`, if at least `fewest` values are known; the gap is shorter while the track is young. */
   baseline(
     key: string,
     value: number,
@@ -127,8 +130,8 @@ export function createHistory(limit = 200_000): History {
       let answer: Location | undefined;
       if (cached && cached.gap === gapMs && now - cached.at < 60_000 && cached.value) answer = cached.value;
       else {
-        const values = select(tr, now - TRAILING_MS, now - gapMs, frozen);
-        answer = values.length >= fewest ? location(values) : undefined;
+        const values = select(tr, now - TRAILING_MS, now - gapOf(tr, now, gapMs), frozen);
+        answer = values.length >= fewest ? cautious(location(values), values) : undefined;
         tr.cached = { at: now, gap: gapMs, value: answer };
       }
       add(tr, value, now);
@@ -141,7 +144,7 @@ export function createHistory(limit = 200_000): History {
       let answer: number | undefined;
       if (cached?.quantile !== undefined && cached.gap === gapMs && now - cached.at < 60_000) answer = cached.quantile;
       else {
-        const values = select(tr, now - TRAILING_MS, now - gapMs, frozen);
+        const values = select(tr, now - TRAILING_MS, now - gapOf(tr, now, gapMs), frozen);
         answer = values.length >= fewest ? quantileOf(values, p) : undefined;
         tr.cached = { at: now, gap: gapMs, value: undefined, quantile: answer };
       }
@@ -196,6 +199,24 @@ export function createHistory(limit = 200_000): History {
       }
     },
   };
+}
+
+/** While little is known, less of the newest is left out: a third of what there is, so that the first fault is not missed. */
+const gapOf = (tr: Track, now: number, gapMs: number): number =>
+  Math.min(gapMs, Math.max(LEAST_GAP_MS, (now - (tr.t[tr.start] ?? now)) / 3));
+
+/**
+ * What few values (of overlapping windows at that) say: their scale is believed to be larger, and where they rise or fall, as they
+ * do while a service fills up, what is usual now is where that leads, not where it was.
+ */
+function cautious(l: Location, values: readonly number[]): Location {
+  const n = values.length;
+  if (n >= SETTLED) return l;
+  const scale = l.scale * (1 + (SETTLED - n) / SETTLED);
+  const third = Math.floor(n / 3);
+  const late = median(values.slice(-third));
+  const drift = late - median(values.slice(0, third));
+  return Math.abs(drift) > l.scale ? { ...l, median: late + drift, scale } : { ...l, scale };
 }
 
 /** A cohort's pooled past of r, recomputed once a minute. */

@@ -51,6 +51,9 @@ const MEMBER_KEEP_MS = 300_000;
 const MAX_FREEZE_MS = 7_200_000;
 const REEMIT_MS = 300_000;
 const LEAST_PROBABILITY = 0.05;
+/** Below this, a story beside another one of the same service is not worth a second alarm. */
+const BESIDE_PROBABILITY = 0.35;
+const LONG_KNOWN_MS = 180_000;
 const RANK: Record<Severity, number> = { info: 0, warning: 1, critical: 2 };
 
 /** An incident as it is kept over a restart. */
@@ -103,6 +106,7 @@ export function createIncidents(
   const open = new Map<string, Tracked>();
   const frozen = new Map<string, Span[]>();
   const recent = new Map<string, { finding: Active; until: number }>();
+  const severeSince = new WeakMap<Active, number>();
   let serial = 0;
   const waiting = new Map(kept.incidents.map((i) => [i.id, i]));
 
@@ -359,6 +363,8 @@ export function createIncidents(
         return f.confidence >= 0.6 || component.length > 1;
       }
       if (f.severity === 'info') return false;
+      // What was seen for minutes before anybody suffered (a bubble by design, a batch that is always full) did not begin this.
+      if (now >= f.firingAt + LONG_KNOWN_MS && (severeSince.get(f) ?? now) - f.firingAt > LONG_KNOWN_MS) return false;
       if (f.severity === 'critical' || detector.family === 'lifecycle') return true;
       if (detector.class !== 'symptom' || !detector.canBeRoot) return false;
       // A full cache or a long queue everywhere is load; on one replica, lasting and felt, it is that replica's.
@@ -396,6 +402,7 @@ export function createIncidents(
         waiting.clear();
       }
       for (const f of active) {
+        if (f.severity !== 'info' && !severeSince.has(f)) severeSince.set(f, now);
         if (f.state === 'firing' && !f.observed) recent.set(f.id, { finding: f, until: now + MEMBER_KEEP_MS });
       }
       const members = new Set([...open.values()].flatMap((t) => [...t.members.keys()]));
@@ -468,6 +475,8 @@ export function createIncidents(
         if (!t.announced && rootless && now - t.openedAt < options.waitMs) continue;
         // That something else is wrong, nobody needs to be told: it waits for a cause that can be believed.
         if (!t.announced && incident.root.probability < LEAST_PROBABILITY) continue;
+        const beside = [...open.values()].some((o) => o !== t && o.announced && o.service === t.service);
+        if (!t.announced && beside && (rootless || incident.root.probability < BESIDE_PROBABILITY)) continue;
         const text = print(incident);
         if (!t.announced) {
           t.announced = true;

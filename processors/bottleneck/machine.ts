@@ -111,6 +111,11 @@ export function createMachine(
   function fire(a: Active, now: number): void {
     a.state = 'firing';
     a.firingAt = now;
+    const known = a.verdict?.known;
+    if (known) {
+      a.onset = { after: Math.min(known.after, a.firstTrue), by: Math.min(known.by, a.firstTrue) };
+      return;
+    }
     const o = a.verdict?.onset?.();
     // A window reports late: its first true evaluation is the latest the onset can be, its own samples date it better. But a
     // value that hovers about its threshold for long must not date the finding to where the hovering began.
@@ -118,8 +123,8 @@ export function createMachine(
     if (o && o.by <= now && o.by >= earliest) {
       a.onset = { after: Math.min(Math.max(o.after, earliest), a.firstTrue), by: Math.min(o.by, a.firstTrue) };
     } else {
-      const known = a.lastFalse > Number.NEGATIVE_INFINITY ? Math.max(a.lastFalse - 45_000, earliest) : earliest;
-      a.onset = { after: Math.min(known, a.firstTrue), by: a.firstTrue };
+      const before = a.lastFalse > Number.NEGATIVE_INFINITY ? Math.max(a.lastFalse - 45_000, earliest) : earliest;
+      a.onset = { after: Math.min(before, a.firstTrue), by: a.firstTrue };
     }
   }
 

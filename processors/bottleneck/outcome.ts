@@ -45,5 +45,7 @@ export interface Verdict {
   readonly sizes: Readonly<Record<string, Partial<Remedy>>>;
   /** How strong, for dose-response; any unit, rising with severity. */
   readonly intensity: number;
+  /** When it began, where that is known by itself (a restart, an event): taken as it is, however long ago. */
+  readonly known?: Onset;
   onset?(): Onset | undefined;
 }

@@ -163,6 +163,32 @@ export const THERMAL = /therm/i;
 export const BRAKE = /brake/i;
 export const POWER = /^(?!.*brake).*(power|board)/i;
 
+/** The slow end of the core clock, Hz: a limit that comes and goes leaves the mean where it was. */
+const slowEnd = (view: AnyView, windowMs: number): number | undefined => {
+  const known = view.values('hw.gpu.clock', 'clock');
+  const name = CORE_CLOCKS.find((n) => n !== '' && known.includes(n));
+  const reading = name ? view.gauge('hw.gpu.clock', { clock: name }) : view.gauge('hw.gpu.clock');
+  return reading?.quantile(windowMs, 0.15)?.value;
+};
+
+/**
+ * Share of the core clock that is lost at the slow end of a window, against the same of the GPUs that do the same work;
+ * undefined without such, or where the clock was not told. Only for what is also seen to hold the clock down.
+ */
+export function clockLossAtTimes(view: AnyView, windowMs: number): Measure | undefined {
+  const now = clock(view, 'core', windowMs);
+  const ratio = againstMates(view, (v) => slowEnd(v, windowMs));
+  if (!now || ratio === undefined) return undefined;
+  const { course: _mean, ...rest } = derived(
+    'hw.gpu.clock',
+    'share of the core clock lost, at times',
+    Math.max(0, 1 - ratio),
+    [now],
+    now.of,
+  );
+  return rest;
+}
+
 export interface ClockLoss {
   /** 1 − clock / reference: the share of the clock that is lost. */
   readonly loss: Measure;
@@ -207,7 +233,7 @@ export function clockLoss(view: AnyView, windowMs: number, domain: 'core' | 'mem
       const candidates: { reference: number; by: ClockLoss['by'] }[] = [];
       const ratio = againstMates(view, (v) => (loaded(v) ? clock(v, domain, windowMs)?.value : undefined));
       if (ratio !== undefined) candidates.push({ reference: now.value / ratio, by: 'its group' });
-      const past = view.pastQuantile(`clock.${domain}`, now.value, 0.1, 20);
+      const past = view.pastQuantile(`clock.${domain}`, now.value, 0.1);
       if (past !== undefined) candidates.push({ reference: past, by: 'own past' });
       else if (ratio === undefined) {
         const others = view

@@ -1,6 +1,6 @@
 /** What a detector sees of the world: one entity at one moment, its relatives, peers and past. */
 import type { TSchema } from '../../config/schema.ts';
-import { onset } from '../../pipeline/kit/stats/change.ts';
+import { type Onset, onset } from '../../pipeline/kit/stats/change.ts';
 import { relativeToOthers } from '../../pipeline/kit/stats/peers.ts';
 import type { Location } from '../../pipeline/kit/stats/robust.ts';
 import { cohortKey, type Entity, type EntityKind, type Topology, WEAK } from '../../pipeline/kit/topology.ts';
@@ -70,6 +70,8 @@ export interface Judgement {
   readonly tags?: readonly string[];
   readonly severity?: Severity | undefined;
   readonly discrete?: boolean;
+  /** When it began, where the detector knows better than its conditions; may lie long ago. */
+  readonly onset?: Onset;
   readonly sizes?: Readonly<Record<string, Partial<Remedy>>>;
   /** Defaults to the first condition's margin. */
   readonly intensity?: number;
@@ -108,7 +110,7 @@ export interface View<P> {
   pooled(kind: EntityKind, pick?: (entity: Entity) => boolean): View<P>;
   /**
    * Median and scale of this feature's past (trailing hour that ends a long window ago, without incidents), and remembers the
-   * present value. Undefined until 30 values are known.
+   * present value. Undefined until 16 values (four minutes) are known.
    */
   baseline(feature: string, value: number, fewest?: number): Location | undefined;
   /** A quantile of this feature's past instead; a feature is read either as a baseline or as a quantile, not both. */
@@ -269,10 +271,10 @@ function viewOf<P>(
         history,
       );
     },
-    baseline(feature, value, fewest = 30) {
+    baseline(feature, value, fewest = 16) {
       return history.baseline(`${feature}|${entity.key}`, value, now, WS, fewest, world.frozen(entity));
     },
-    pastQuantile: (feature, value, p, fewest = 30) =>
+    pastQuantile: (feature, value, p, fewest = 16) =>
       history.quantile(`${feature}|${entity.key}`, value, p, now, WS, fewest, world.frozen(entity)),
     past: (feature, windowMs) => history.course(`${feature}|${entity.key}`, now - windowMs),
     peer(feature, measure, gates) {
@@ -445,6 +447,7 @@ function judgeAll(j: Judgement, weakness: { used: number }): Outcome {
     summary: j.summary,
     sizes: j.sizes ?? {},
     intensity: j.intensity ?? first?.margin ?? 0,
+    ...(j.onset ? { known: j.onset } : {}),
     onset: () => {
       for (const c of required) {
         const o = c.onset?.();

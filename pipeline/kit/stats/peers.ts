@@ -54,7 +54,7 @@ export interface PooledHistory {
   readonly scale: number;
 }
 
-const FEWEST = 20;
+const FEWEST = 16;
 
 /**
  * Pools the past r of a cohort (one list per member, without the present). With four to eight members the momentary spread

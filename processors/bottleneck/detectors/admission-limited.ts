@@ -17,6 +17,7 @@ export default defineDetector({
     'inference.inter_token.latency',
     'inference.config.info',
     'inference.preemptions',
+    'inference.tokens.generated',
   ],
   needs: [{ grade: 'B', signals: ['inference.requests.waiting', 'inference.requests.running', 'inference.kv.usage'] }],
   enable: 'Scrape the engine’s own metrics.',
@@ -63,6 +64,8 @@ export default defineDetector({
     if (!queued || !running || !top || !usage)
       return view.missing('inference.requests.waiting', 'inference.requests.running', 'inference.kv.usage');
     if (queued.value < p.share * 0.5) return view.clear();
+    // An engine that stands still keeps its number of running requests too.
+    if ((view.counter('inference.tokens.generated')?.idleFor() ?? 0) > 20_000) return view.clear();
     // A scheduler that is held by a number fills up to exactly that number; one that is held by tokens or blocks does not.
     const plateau = running.share(
       view.wf,

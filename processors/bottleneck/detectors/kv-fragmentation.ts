@@ -28,7 +28,7 @@ export default defineDetector({
   ],
   needs: [
     { grade: 'B', signals: ['inference.kv.used', 'inference.step.tokens'] },
-    { grade: 'C', signals: ['inference.kv.usage', 'inference.kv.capacity', 'inference.requests.running'] },
+    { grade: 'C', signals: ['inference.kv.usage', 'inference.requests.running'] },
   ],
   enable:
     'SGLang tells the tokens in use and the usage of each pool; other engines tell only blocks in use, and it stays a proxy.',
@@ -85,13 +85,14 @@ export default defineDetector({
       }
     }
     if (!running || !usage) return view.missing('inference.kv.usage', 'inference.requests.running');
-    if (running.value < 1) return view.hold();
     const hits = hitRatio(view, view.ws);
     const usualHits = hits ? view.baseline('frag.hits', hits.value, 16) : undefined;
     const unshared = hits && usualHits && usualHits.median >= 0.1 ? hits.value < usualHits.median * 0.75 : undefined;
+    // A prefill engine seldom has anything running when it is looked at; half a request stands for it.
+    const residents = Math.max(0.5, running.value);
     const used = view.gauge('inference.kv.used')?.mean(view.wf);
     const live = view.gauge('inference.step.tokens', { phase: 'decode_context' })?.mean(view.wf);
-    if (used && live && used.value > 0 && live.value > 0) {
+    if (used && live && used.value > 0 && live.value > 0 && running.value >= 1) {
       // Shared prefixes are held once and used by many, so the difference to its usual counts, not the number itself.
       const waste = derived(
         'inference.kv.used',
@@ -122,13 +123,13 @@ export default defineDetector({
     const prompt = view.histogram('inference.request.prompt.tokens')?.mean(view.ws, 10);
     const output = view.histogram('inference.request.output.tokens')?.mean(view.ws, 10);
     const level = view.gauge('inference.kv.usage')?.mean(view.wf);
-    if (!capacity || !level) return view.missing('inference.kv.used', 'inference.kv.capacity');
+    if (!level) return view.missing('inference.kv.used', 'inference.kv.usage');
     if (!prompt || !output) return view.hold();
-    const expected = running.value * (prompt.value + output.value / 2);
+    const expected = residents * (prompt.value + output.value / 2);
     const held = derived(
       'inference.kv.usage',
       'tokens held / (running × mean length)',
-      (level.value * capacity.value) / Math.max(1, expected),
+      (level.value * (capacity?.value ?? 1e6)) / Math.max(1, expected),
       [level, prompt],
       level.of,
     );

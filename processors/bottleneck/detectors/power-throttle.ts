@@ -5,6 +5,7 @@ import {
   BRAKE,
   busy,
   clockLoss,
+  clockLossAtTimes,
   clockStandsStill,
   gpuWords,
   MHz,
@@ -63,6 +64,12 @@ export default defineDetector({
       minimum: 0,
       maximum: 1,
     }),
+    lowered_share: t.number({
+      description: 'Share of five minutes with a lowered limit from which it counts although it is back at times.',
+      default: 0.12,
+      minimum: 0,
+      maximum: 1,
+    }),
     load: t.number({
       description: 'Utilisation from which the clock means something.',
       default: 0.3,
@@ -115,7 +122,20 @@ export default defineDetector({
             told === undefined ? 'limit / peers' : 'limit / default',
           )
         : undefined;
-    const lost = view.atLeast('hw.gpu.clock', loss.loss, p.clock_loss, `against ${loss.by}`);
+    const usual = limit && normal !== undefined && normal > 0 ? p.limit_ratio * normal : 0;
+    // A limit that is lowered now and then shows in some samples of the limit, and in the slow end of the clock.
+    const atTimes =
+      usual > 0 && !lowered?.holds
+        ? view.gauge('hw.power.limit')?.share(view.ws, (v) => v <= usual, 'share of samples with a lowered limit')
+        : undefined;
+    const lossAtTimes = atTimes && atTimes.value > 0 ? clockLossAtTimes(view, view.ws) : undefined;
+    const intermittent =
+      atTimes && lossAtTimes && lossAtTimes.value > loss.loss.value
+        ? { share: view.atLeast('hw.power.limit', atTimes, p.lowered_share), loss: lossAtTimes }
+        : undefined;
+    const lost = intermittent?.share.holds
+      ? view.atLeast('hw.gpu.clock', intermittent.loss, p.clock_loss, 'against its group')
+      : view.atLeast('hw.gpu.clock', loss.loss, p.clock_loss, `against ${loss.by}`);
     const counter = [
       view.counterEvidence(
         'a thermal reason',
@@ -128,16 +148,20 @@ export default defineDetector({
     if (power || lowered) {
       return view.judge({
         all: [lost, ...under],
-        any: [...(power ? [view.atLeast('hw.gpu.throttle', power, p.share)] : []), ...(lowered ? [lowered] : [])],
+        any: [
+          ...(power ? [view.atLeast('hw.gpu.throttle', power, p.share)] : []),
+          ...(lowered ? [lowered] : []),
+          ...(intermittent ? [intermittent.share] : []),
+        ],
         counter,
         grade: 'B',
-        tags: lowered?.holds ? ['limit-lowered'] : [],
-        intensity: loss.loss.value,
+        tags: lowered?.holds || intermittent?.share.holds ? ['limit-lowered'] : [],
+        intensity: Math.max(loss.loss.value, intermittent?.loss.value ?? 0),
         sizes:
           lowered?.holds && normal !== undefined
             ? { G2: { size: `back to ${Math.round(normal)} W from ${Math.round(limit!.value)} W` } }
             : {},
-        summary: `${where}: ${slow}${drawn}, held down by its power limit${lowered?.holds ? ` (${Math.round(limit!.value)} of ${Math.round(normal!)} W)` : ''}.`,
+        summary: `${where}: ${slow}${drawn}, held down by its power limit${lowered?.holds ? ` (${Math.round(limit!.value)} of ${Math.round(normal!)} W)` : ''}${intermittent?.share.holds ? `, lowered ${percent(atTimes!.value)} of the time, then ${percent(intermittent.loss.value)} slower than its group` : ''}.`,
       });
     }
     if (view.has('hw.gpu.throttle') || !watts) return view.clear();

@@ -52,7 +52,7 @@ export default defineDetector({
         view.atLeast(
           'hook.pipeline_stage',
           over,
-          base ? Math.max(p.over, base.median + p.rise, base.median + 4 * base.scale) : p.over,
+          base ? Math.max(base.median + p.rise, base.median + 4 * base.scale) : p.over,
           `stage ${slowest} over the mean of ${stages} stages, less one`,
         ),
         view.atLeast(

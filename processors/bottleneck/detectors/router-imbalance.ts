@@ -33,6 +33,42 @@ function loadOf(view: View<any>, windowMs: number): Load | undefined {
   };
 }
 
+/** How unequal the replicas’ requests are at one moment (busiest over mean, averaged over the newest moments), and who is busiest. */
+// biome-ignore lint/suspicious/noExplicitAny: the parameters are not used here
+function spreadOf(view: View<any>, members: readonly Entity[], windowMs: number): Spread | undefined {
+  const rows: number[][] = [];
+  for (const e of members) {
+    const v = view.on(e);
+    const running = v.gauge('inference.requests.running')?.samples(windowMs).v;
+    const waiting = v.gauge('inference.requests.waiting')?.samples(windowMs).v;
+    if (!running || running.length < 4) return undefined;
+    rows.push(running.map((r, i) => r + (waiting && waiting.length === running.length ? waiting[i]! : 0)));
+  }
+  // Scrapes of one interval go round the replicas within it, so the newest of each belong together, and so on backwards.
+  const n = Math.min(...rows.map((r) => r.length));
+  const tops = new Map<number, number>();
+  let sum = 0;
+  let counted = 0;
+  for (let k = 1; k <= n; k++) {
+    const loads = rows.map((r) => r[r.length - k]!);
+    const mean = loads.reduce((a, b) => a + b, 0) / loads.length;
+    if (mean < 2) continue;
+    const top = Math.max(...loads);
+    const who = loads.indexOf(top);
+    tops.set(who, (tops.get(who) ?? 0) + 1);
+    sum += top / mean;
+    counted++;
+  }
+  return counted >= 4 ? { spread: sum / counted, same: Math.max(...tops.values()) / counted, n: counted } : undefined;
+}
+
+interface Spread {
+  readonly spread: number;
+  /** Share of the moments with the same replica busiest. */
+  readonly same: number;
+  readonly n: number;
+}
+
 export default defineDetector({
   id: 'router-imbalance',
   class: 'root',
@@ -40,7 +76,7 @@ export default defineDetector({
   scope: ['pool', 'service'],
   pace: 'slow',
   meaning: 'Requests are sent unevenly: some replicas queue while others have room.',
-  rule: 'arrivals per replica uneven (χ² p < p) ∧ work max/mean ≥ max(ratio, chance) ∧ harm: the busiest waits or runs ≥ harm × the median while another has an empty queue and KV < idle_kv',
+  rule: 'arrivals per replica uneven (χ² p < p) ∧ work max/mean ≥ max(ratio, chance) ∧ harm: the busiest waits or runs ≥ harm × the median while another has an empty queue and KV < idle_kv; or herding: busiest / mean at one moment ≥ usual + spread while no replica is busiest in ≥ rotating of them',
   signals: [
     'inference.requests.running',
     'inference.requests.waiting',
@@ -60,6 +96,22 @@ export default defineDetector({
     harm: t.number({
       description: 'Queue (or batch) of the busiest over the median replica’s.',
       default: 2.5,
+      minimum: 1,
+    }),
+    spread: t.number({
+      description: 'Rise of busiest over mean at one moment that is herding.',
+      default: 0.25,
+      minimum: 0,
+    }),
+    rotating: t.number({
+      description: 'Share of moments with the same busiest replica above which it is not herding.',
+      default: 0.6,
+      minimum: 0,
+      maximum: 1,
+    }),
+    uneven: t.number({
+      description: 'Arrivals of the busiest over the mean that, beyond chance, speak for herding too.',
+      default: 1.15,
       minimum: 1,
     }),
     idle_kv: t.number({
@@ -95,6 +147,42 @@ export default defineDetector({
     if (!worst) return view.hold();
     const { loads } = worst;
     const total = loads.reduce((s, l) => s + l.arrived, 0);
+    // Herding: all go where it was empty a moment ago. Nobody is busiest for long, and the counts come out even.
+    const now = spreadOf(
+      view,
+      loads.map((l) => l.entity),
+      p.window,
+    );
+    const usual = now ? view.baseline('router.spread', now.spread) : undefined;
+    const shares = loads.map((l) => l.arrived);
+    const uneven = evenness(shares) < p.p && Math.max(...shares) / (total / loads.length) >= p.uneven;
+    if (now && usual && (now.same < p.rotating || uneven)) {
+      const queued = Math.max(...loads.map((l) => l.waiting));
+      const limit = Math.max(usual.median + p.spread, usual.median + 4 * usual.scale);
+      if (now.spread >= 0.9 * limit && queued >= 1) {
+        return view.judge({
+          all: [
+            view.atLeast('inference.requests.running', now.spread, limit, 'busiest / mean at one moment'),
+            ...(uneven
+              ? [view.fact('inference.requests.finished', true, 'arrivals per replica are uneven beyond chance')]
+              : [
+                  view.atMost(
+                    'inference.requests.running',
+                    now.same,
+                    p.rotating,
+                    'share of moments with the same busiest',
+                  ),
+                ]),
+            view.atLeast('inference.requests.waiting', queued, 1, 'waiting at the busiest'),
+          ],
+          support: [view.atLeast('inference.requests.running', now.spread, usual.median + 2 * p.spread)],
+          grade: 'B',
+          tags: ['herding'],
+          intensity: now.spread,
+          summary: `${view.entity.kind} ${view.entity.id}: requests are sent where they pile up: at a moment the busiest of ${loads.length} has ${now.spread.toFixed(1)} times the mean, usually ${usual.median.toFixed(1)}${uneven ? '' : ', and it is seldom the same'}.`,
+        });
+      }
+    }
     if (total < 8 * loads.length) return view.hold();
     const top = loads.reduce((a, l) => (l.arrived > a.arrived ? l : a));
     const mean = total / loads.length;

@@ -67,7 +67,7 @@ export default defineDetector({
           });
         }
       }
-      const base = view.baseline(`slo.${kind}`, mean.value, 24);
+      const base = view.baseline(`slo.${kind}`, mean.value);
       if (base && base.median > 0 && limit === undefined) {
         const z = (mean.value - base.median) / base.scale;
         // The excess, not the quotient: back at its usual, nothing is left of it.

@@ -60,8 +60,8 @@ export default defineDetector({
   enable:
     'Scrape the engines’ own length histograms (vLLM, SGLang with --collect-tokens-histogram, Dynamo’s frontend).',
   params: {
-    factor: t.number({ description: 'Mean length over its usual, or the other way round.', default: 1.5, minimum: 1 }),
-    z: t.number({ description: 'Scales from the usual.', default: 4, minimum: 0 }),
+    factor: t.number({ description: 'Mean length over its usual, or the other way round.', default: 1.25, minimum: 1 }),
+    z: t.number({ description: 'Scales from the usual.', default: 5, minimum: 0 }),
     divergence: t.number({ description: 'Jensen–Shannon divergence, bits.', default: 0.1, minimum: 0 }),
     p: t.number({ description: 'Largest chance of such classes without a change.', default: 1e-3 }),
     requests: t.integer({ description: 'Fewest finished requests in the window.', default: 200, minimum: 20 }),
@@ -140,6 +140,14 @@ export default defineDetector({
       all: [],
       any: shifts.map((s) => s.condition),
       support: shifts.filter((s) => s !== best && s.condition.holds).map((s) => s.condition),
+      counter: [
+        // What finishes while much is stuck or lost is short: that is what a fault leaves, not what users asked for.
+        view.counterEvidence(
+          'requests became shorter, which costs less',
+          shifts.every((s) => !s.condition.holds || s.mean < s.usual),
+          `${Math.round(best.mean)} of ${Math.round(best.usual)} tokens`,
+        ),
+      ],
       grade: 'B',
       tags: [best.what, best.mean >= best.usual ? 'longer' : 'shorter'],
       intensity: Math.abs(Math.log(Math.max(1e-9, best.mean / best.usual))),
