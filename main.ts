@@ -26,6 +26,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Say what was wrong in a recording, why, and what to do',
     load: async () => (await import('./commands/diagnose.ts')).diagnose,
   },
+  flamegraph: {
+    summary: 'Draw where the time of requests, steps and ranks in a recording went',
+    load: async () => (await import('./commands/flamegraph.ts')).flamegraph,
+  },
   validate: {
     summary: 'Say every mistake of a config at once, with its place',
     load: async () => (await import('./commands/validate.ts')).validate,

@@ -1,0 +1,193 @@
+/**
+ * Spans as columns of numbers: a million of them with their ids, times and frames are about 70 MB, where the objects would be
+ * ten times that.
+ */
+import type { Catalog } from '../../../config/catalog.ts';
+import { type AnyValue, Double, type Resource, type Span, type UnixNano } from '../../model.ts';
+import { hex32 } from './hex.ts';
+import { createNames, plainId } from './names.ts';
+
+/** Parts of a request that engines tell as durations of one span, in the order they happen. */
+export const PHASES = ['queue', 'prefill', 'transfer', 'decode'] as const;
+const PHASE_COUNT = PHASES.length;
+const OUTPUT_TOKENS = 'gen_ai.usage.output_tokens';
+
+/** What hooks send for each rank: they have no parent, but lie inside one another. */
+const RANK_SPANS: ReadonlySet<string> = new Set(['collective', 'pipeline_stage', 'engine_step']);
+const RANK_KEYS = [
+  'inference.rank',
+  'inference.rank.tp',
+  'inference.rank.pp',
+  'inference.rank.dp',
+  'inference.rank.ep',
+];
+
+const WHO_KEYS = [
+  'service.name',
+  'inference.role',
+  'inference.engine',
+  'service.instance.id',
+  'k8s.pod.name',
+  'host.name',
+  ...RANK_KEYS,
+];
+
+export interface Who {
+  readonly service: string;
+  readonly role: string;
+  readonly replica: string;
+  readonly host: string;
+  /** Replica and rank: whose time line it is on. */
+  readonly lane: string;
+}
+
+const text = (v: AnyValue | undefined): string => (typeof v === 'string' ? v : '');
+const number = (v: AnyValue | undefined): number => {
+  const n = v instanceof Double ? v.value : typeof v === 'bigint' ? Number(v) : v;
+  return typeof n === 'number' && Number.isFinite(n) ? n : 0;
+};
+
+export function whoOf(resource: Resource): Who {
+  const a = resource.attributes;
+  const replica = plainId(text(a['service.instance.id']) || text(a['k8s.pod.name']) || text(a['host.name']) || '?');
+  const rank = RANK_KEYS.map((key) => (a[key] === undefined ? '' : String(number(a[key])))).join('/');
+  return {
+    service: plainId(text(a['service.name']) || 'unknown service'),
+    role: plainId(text(a['inference.role']) || text(a['inference.engine']) || 'spans'),
+    replica,
+    host: text(a['host.name']) || replica,
+    lane: `${replica}/${rank}`,
+  };
+}
+
+/** Names under which spans tell a neutral attribute: its own and those that the catalog renames to it. */
+function aliases(catalog: Catalog, neutral: string): readonly string[] {
+  const names = new Set([neutral]);
+  for (const source of catalog.sources)
+    for (const rule of source.spans) for (const [from, to] of rule.rename) if (to === neutral) names.add(from);
+  return [...names];
+}
+
+export class SpanStore {
+  size = 0;
+  /** Spans that could not be used, and what was put right. */
+  readonly odd = { untimed: 0, negative: 0 };
+  /** The earliest start so far; starts are nanoseconds after `base`. */
+  base: UnixNano = 0n;
+  readonly frames: string[] = [];
+  readonly whos: Who[] = [];
+  /** Two numbers of the trace's id, two of the span's, two of the parent's. */
+  ids = new Uint32Array(6 * 1024);
+  start = new Float64Array(1024);
+  duration = new Float64Array(1024);
+  frame = new Int32Array(1024);
+  who = new Int32Array(1024);
+  /** 1: it is on a rank's time line and has no parent of its own. */
+  onRank = new Uint8Array(1024);
+  /** Tokens the request answered with; 0 if it does not say. */
+  tokens = new Float32Array(1024);
+  /** Nanoseconds by phase, PHASES.length a span; undefined until a span tells them. */
+  phases: Float64Array | undefined;
+  readonly #frameOf = new Map<string, number>();
+  readonly #whoOf = new WeakMap<Resource, number>();
+  readonly #whoByText = new Map<string, number>();
+  readonly #name = createNames();
+  readonly #phaseNames: readonly (readonly string[])[];
+  readonly #tokenNames: readonly string[];
+
+  constructor(catalog: Catalog) {
+    this.#phaseNames = PHASES.map((phase) => aliases(catalog, `inference.request.${phase}.duration`));
+    this.#tokenNames = aliases(catalog, OUTPUT_TOKENS);
+  }
+
+  add(span: Span): void {
+    if (span.startTime === 0n) {
+      this.odd.untimed++;
+      return;
+    }
+    const i = this.size;
+    if (i === this.start.length) this.#grow();
+    if (i === 0) this.base = span.startTime;
+    this.size++;
+    const { ids, start } = this;
+    const { traceId, spanId, parentSpanId } = span;
+    const at = 6 * i;
+    // Sixteen bytes to eight: a span's id need only be unique in its trace.
+    ids[at] = hex32(traceId, 0) ^ hex32(traceId, 16);
+    ids[at + 1] = hex32(traceId, 8) ^ hex32(traceId, 24);
+    ids[at + 2] = spanId === '' ? 0 : hex32(spanId, 0);
+    ids[at + 3] = spanId === '' ? 0 : hex32(spanId, 8);
+    ids[at + 4] = parentSpanId === '' ? 0 : hex32(parentSpanId, 0);
+    ids[at + 5] = parentSpanId === '' ? 0 : hex32(parentSpanId, 8);
+    start[i] = Number(span.startTime - this.base);
+    let took = Number(span.endTime - span.startTime);
+    if (took < 0) {
+      this.odd.negative++;
+      took = 0;
+    }
+    this.duration[i] = took;
+    this.frame[i] = this.#frame(this.#name(span));
+    this.who[i] = this.#who(span.resource);
+    this.onRank[i] = RANK_SPANS.has(span.name) ? 1 : 0;
+    const a = span.attributes;
+    for (const name of this.#tokenNames) {
+      const value = a[name];
+      if (value !== undefined) {
+        this.tokens[i] = Math.max(0, number(value));
+        break;
+      }
+    }
+    for (let p = 0; p < PHASE_COUNT; p++) {
+      for (const name of this.#phaseNames[p]!) {
+        const value = a[name];
+        if (value === undefined) continue;
+        this.phases ??= new Float64Array(PHASE_COUNT * this.start.length);
+        this.phases[PHASE_COUNT * i + p] = Math.max(0, Math.round(number(value) * 1e9));
+        break;
+      }
+    }
+  }
+
+  #frame(name: string): number {
+    let id = this.#frameOf.get(name);
+    if (id === undefined) {
+      id = this.frames.length;
+      this.frames.push(name);
+      this.#frameOf.set(name, id);
+    }
+    return id;
+  }
+
+  #who(resource: Resource): number {
+    let id = this.#whoOf.get(resource);
+    if (id !== undefined) return id;
+    // Senders make their resource anew for every request; what it says is the same.
+    const a = resource.attributes;
+    const key = WHO_KEYS.map((name) => String(a[name] ?? '')).join('\n');
+    id = this.#whoByText.get(key);
+    if (id === undefined) {
+      id = this.whos.length;
+      this.whos.push(whoOf(resource));
+      this.#whoByText.set(key, id);
+    }
+    this.#whoOf.set(resource, id);
+    return id;
+  }
+
+  #grow(): void {
+    const size = this.start.length * 2;
+    const more = <T extends Float64Array | Float32Array | Int32Array | Uint32Array | Uint8Array>(old: T, by = 1): T => {
+      const made = new (old.constructor as new (n: number) => T)(size * by);
+      made.set(old);
+      return made;
+    };
+    this.ids = more(this.ids, 6);
+    this.start = more(this.start);
+    this.duration = more(this.duration);
+    this.frame = more(this.frame);
+    this.who = more(this.who);
+    this.onRank = more(this.onRank);
+    this.tokens = more(this.tokens);
+    if (this.phases) this.phases = more(this.phases, PHASE_COUNT);
+  }
+}
