@@ -115,7 +115,7 @@ export const score: Command = async (args, io) => {
 type Flags = NonNullable<ReturnType<typeof parseCommandLine<(typeof SPEC)['flags']>>>['flags'];
 
 function jobsOf(tier: Tier, flags: Flags): Job[] {
-  const known = [...FAULTS.map((f) => f.kind), ...CONTROLS, 'double', 'confounded'];
+  const known = [...FAULTS.filter((f) => !f.benign).map((f) => f.kind), ...CONTROLS, 'double', 'confounded'];
   for (const kind of flags.kind) {
     if (!known.includes(kind)) throw new UsageError(`--kind ${kind}: there are ${known.join(', ')}`);
   }

@@ -251,7 +251,7 @@ function drawCase(seed: number, options: CaseOptions, attempt: number): CaseSpec
 
 export interface CaseSelection {
   readonly tier: Tier;
-  /** Only these kinds (faults and controls). */
+  /** Only these kinds: faults, controls, `double`, `confounded`. */
   readonly kinds?: readonly string[];
   readonly seeds?: readonly number[];
   /** At most so many cases, spread evenly over kinds and groups. */
@@ -319,7 +319,9 @@ export function caseSpecs(selection: CaseSelection): CaseSpec[] {
       });
     }
   }
-  const wanted = selection.kinds ? plans.filter((p) => selection.kinds!.includes(p.key)) : plans;
+  const { kinds: only } = selection;
+  // `double-3` is asked for as `double`.
+  const wanted = only ? plans.filter((p) => only.includes(p.key) || only.includes(p.key.replace(/-\d+$/, ''))) : plans;
   return spread(wanted, selection.limit ?? wanted.length).map((p) => p.make());
 }
 

@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { generateCase } from './cases.ts';
+import { DIALECTS, generateCase, TOPOLOGIES } from './cases.ts';
 import { FAULTS } from './faults/index.ts';
 import { ImpossibleSpec } from './simulate.ts';
 import { writeCase } from './write.ts';
@@ -59,6 +59,11 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   const number = (name: string, fallback: number) => (values[name] === undefined ? fallback : Number(values[name]));
   const out = (values['out'] as string | undefined) ?? 'case.jsonl.gz';
+  const refused = wordsRefused(values);
+  if (refused.length > 0) {
+    process.stderr.write(`${refused.join('\n')}\n`);
+    return 2;
+  }
   try {
     const spec = generateCase(number('seed', 1), {
       ...(values['fault'] === undefined ? {} : { fault: String(values['fault']) }),
@@ -81,10 +86,31 @@ export async function main(args: readonly string[]): Promise<number> {
     );
     return 0;
   } catch (error) {
-    if (!(error instanceof ImpossibleSpec)) throw error;
-    for (const reason of error.reasons) process.stderr.write(`${reason}\n`);
-    return 2;
+    if (error instanceof ImpossibleSpec) {
+      for (const reason of error.reasons) process.stderr.write(`${reason}\n`);
+      return 2;
+    }
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error;
+    process.stderr.write(`--out ${out} cannot be written: ${(error as Error).message}\n`);
+    return 1;
   }
+}
+
+/** One sentence per option whose word is none of those that there are. */
+function wordsRefused(values: Readonly<Record<string, string | boolean | undefined>>): string[] {
+  const words: readonly (readonly [string, readonly string[]])[] = [
+    ['topology', TOPOLOGIES],
+    ['engine', DIALECTS],
+  ];
+  const out = words.flatMap(([name, known]) => {
+    const given = values[name];
+    return given === undefined || known.includes(String(given))
+      ? []
+      : [`--${name} ${given}: there are ${known.join(', ')}`];
+  });
+  const { seed } = values;
+  if (seed !== undefined && !Number.isSafeInteger(Number(seed))) out.push(`--seed ${seed}: a whole number`);
+  return out;
 }
 
 if (process.argv[1]?.endsWith('cli.js') || process.argv[1]?.endsWith('simulator/cli.ts'))

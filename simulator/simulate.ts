@@ -76,9 +76,9 @@ export function simulateCase(given: Spec, options: { control?: string | null; re
   };
 }
 
-/** The same scenario without its faults. */
+/** The same scenario without its faults; harmless events happen in both. */
 export function twinOf(spec: Spec): Spec {
-  return { ...spec, inject: [] };
+  return { ...spec, inject: spec.inject.filter((i) => faultKind(i.kind)?.benign) };
 }
 
 function twinProbes(spec: Spec): Probes {

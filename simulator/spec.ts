@@ -7,7 +7,8 @@ import { MODELS, SKUS } from './hardware.ts';
 export type EngineKind = 'vllm' | 'sglang' | 'dynamo';
 export type RouterPolicy = 'random' | 'round-robin' | 'least-loaded' | 'prefix' | 'kv-cost';
 export type MixName = 'chat' | 'rag' | 'code' | 'agentic' | 'chat+rag' | 'chat+code' | 'batch';
-export type Shape = 'step' | 'ramp' | 'intermittent';
+export const SHAPES = ['step', 'ramp', 'intermittent'] as const;
+export type Shape = (typeof SHAPES)[number];
 
 export interface ClusterSpec {
   readonly nodes: number;

@@ -1,5 +1,5 @@
 /** Every fault the world knows, and how an injection becomes one. */
-import type { Injection } from '../spec.ts';
+import { type Injection, SHAPES } from '../spec.ts';
 import type { World } from '../world/types.ts';
 import { controlEvents } from './controls.ts';
 import { demandFaults } from './demand.ts';
@@ -61,6 +61,10 @@ export function checkInjections(w: World): string[] {
     const why = fault.impossible?.(w.spec);
     if (why) mistakes.push(`${where}: ${i.kind} cannot happen here: ${why}.`);
     if (!(i.dose > 0 && i.dose < 1)) mistakes.push(`${where}: the dose is ${i.dose}; it must be above 0 and below 1.`);
+    if (!SHAPES.includes(i.shape))
+      mistakes.push(`${where}: there is no shape "${i.shape}"; there are ${SHAPES.join(', ')}.`);
+    if (i.at >= w.spec.durationS)
+      mistakes.push(`${where}: it begins at second ${i.at}, and all is over at second ${w.spec.durationS}.`);
     if (!(i.at >= 0 && i.durationS > 0))
       mistakes.push(`${where}: it must begin at or after second 0 and last longer than 0 seconds.`);
     if (i.shape !== 'step' && !(i.shapeS > 0))

@@ -83,6 +83,12 @@ describe('the cases of a tier', () => {
       ).toBe(true);
     expect(some.filter((s) => s.group === 'control').length).toBeGreaterThan(30);
     expect(some.filter((s) => s.group === 'double').length).toBeGreaterThan(20);
+    expect(caseSpecs({ tier: 'dev', kinds: ['double'], limit: 3 }).map((s) => s.group)).toEqual(
+      Array(3).fill('double'),
+    );
+    expect(caseSpecs({ tier: 'dev', kinds: ['confounded'], limit: 2 }).map((s) => s.group)).toEqual(
+      Array(2).fill('confounded'),
+    );
     expect(caseSpecs({ tier: 'dev', kinds: ['hang'] }).every((s) => s.inject[0]!.kind === 'hang')).toBe(true);
   });
 });

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { main } from '../../simulator/cli.ts';
 import { ImpossibleSpec, simulateCase } from '../../simulator/simulate.ts';
 import { checkSpec, injection, makeSpec, type SpecOverrides } from '../../simulator/spec.ts';
 import { advance, createWorld } from '../../simulator/world/world.ts';
@@ -75,11 +76,46 @@ describe('an impossible fault is refused with a sentence', () => {
     expect(fails({ kind: 'thermal-gpu', entity: 'node0/gpu0', dose: 0 })).toMatch(/dose is 0/);
     expect(fails({ kind: 'thermal-gpu', entity: 'node0/gpu0', dose: 1 })).toMatch(/dose is 1/);
   });
+  it('of a shape that there is not, or that comes when all is over', () => {
+    expect(fails({ kind: 'thermal-gpu', entity: 'node0/gpu0', shape: 'zigzag' as never })).toMatch(
+      /no shape "zigzag"; there are step, ramp, intermittent/,
+    );
+    expect(fails({ kind: 'thermal-gpu', entity: 'node0/gpu0', at: 90 }, { durationS: 60 })).toMatch(
+      /begins at second 90, and all is over at second 60/,
+    );
+  });
   it('that contradicts another one', () => {
     const one = injection({ kind: 'power-cap', entity: 'node0/gpu0', at: 10, durationS: 60, dose: 0.1 });
     expect(() => simulateCase(small({ inject: [one, { ...one, at: 20, dose: 0.6 }] }))).toThrow(
       /contradict each other/,
     );
+  });
+});
+
+describe('the command line refuses', () => {
+  const said = async (...args: string[]) => {
+    const spy = vi.spyOn(process.stderr, 'write').mockImplementation(() => true);
+    try {
+      const code = await main(args);
+      return { code, text: spy.mock.calls.map(([text]) => String(text)).join('') };
+    } finally {
+      spy.mockRestore();
+    }
+  };
+  it.each<[string[], RegExp]>([
+    [['--topology', 'bogus'], /^--topology bogus: there are aggregated, split, parallel\n$/],
+    [['--engine', 'bogus'], /^--engine bogus: there are vllm-0.10/],
+    [['--seed', 'abc'], /^--seed abc: a whole number\n$/],
+    [['--fault', 'hang', '--duration', '60'], /all is over at second 60/],
+  ])('%j with a sentence', async (args, sentence) => {
+    const { code, text } = await said(...args);
+    expect(text).toMatch(sentence);
+    expect(code).toBe(2);
+  });
+  it('a file that cannot be written, with a sentence', async () => {
+    const { code, text } = await said('--duration', '5', '--fault', 'none', '--out', '/nonexistent/x.jsonl.gz');
+    expect(text).toMatch(/^--out \/nonexistent\/x.jsonl.gz cannot be written: ENOENT/);
+    expect(code).toBe(1);
   });
 });
 
