@@ -1,7 +1,7 @@
 /** Spans in, the tree of one view out, with what a reader should know of it. */
 import type { UnixNano } from '../../model.ts';
 import { buildForest, type Forest } from './forest.ts';
-import type { SpanStore } from './store.ts';
+import { REQUEST, type SpanStore } from './store.ts';
 import type { FlameTree } from './tree.ts';
 import { type Charge, criticalPathView, type Grouping, resourceView } from './views.ts';
 
@@ -29,17 +29,20 @@ export interface Drawn {
 export interface DrawOptions {
   readonly view: ViewName;
   readonly by: Grouping;
+  /** Requests only, or what ranks did only; both if absent. */
+  readonly only?: 'requests' | 'ranks';
 }
 
-export function drawFlame(store: SpanStore, { view, by }: DrawOptions, also?: (forest: Forest) => Charge): Drawn {
+/** `also` is given every piece of time beside the tree. */
+export function drawFlame(store: SpanStore, { view, by, only }: DrawOptions, also?: (forest: Forest) => Charge): Drawn {
   const forest = buildForest(store);
   const make = view === 'resource' ? resourceView : criticalPathView;
-  const tree = make(store, forest, by, also?.(forest));
+  const tree = make(store, forest, { by, only }, also?.(forest));
   let requests = 0;
   let from = Number.POSITIVE_INFINITY;
   let until = Number.NEGATIVE_INFINITY;
   for (const i of forest.order) {
-    if (forest.parent[i]! < 0 && store.onRank[i] !== 1) requests++;
+    if (forest.parent[i]! < 0 && store.kind[i] === REQUEST) requests++;
     from = Math.min(from, forest.start[i]!);
     until = Math.max(until, forest.start[i]! + store.duration[i]!);
   }
@@ -68,8 +71,10 @@ function notesOf(store: SpanStore, forest: Forest): string[] {
       `${some(orphans, 'span names a parent that is', 'spans name parents that are')} not there; each is a root.`,
     );
   if (cycles > 0) notes.push(`${some(cycles, 'circle', 'circles')} of parents cut at the earliest span.`);
-  for (const [host, ms] of [...forest.shifted].slice(0, 5)) {
-    notes.push(`The clock of ${host} was moved by ${ms.toFixed(1)} ms, so that its spans lie inside their parents.`);
+  const moved = [...forest.shifted].map(([host, ms]) => `${host} by ${ms.toFixed(1)} ms`);
+  if (moved.length > 0) {
+    const more = moved.length > 5 ? ` and ${moved.length - 5} more` : '';
+    notes.push(`Clocks moved so that spans lie inside their parents: ${moved.slice(0, 5).join(', ')}${more}.`);
   }
   return notes;
 }

@@ -5,7 +5,7 @@
  */
 import { mix } from './hex.ts';
 import { createShifts } from './shifts.ts';
-import type { SpanStore } from './store.ts';
+import { RANK, type SpanStore } from './store.ts';
 
 export interface Forest {
   /** -1: it has none. */
@@ -88,10 +88,10 @@ function findParents({ size, ids, start, duration }: SpanStore) {
 }
 
 /** What hooks say of one rank lies inside one another: the step, its stages, their collectives. */
-function adopt({ size, onRank, who, whos, start, duration }: SpanStore, parent: Int32Array, dead: Uint8Array): void {
+function adopt({ size, kind, who, whos, start, duration }: SpanStore, parent: Int32Array, dead: Uint8Array): void {
   const lanes = new Map<string, number[]>();
   for (let i = 0; i < size; i++) {
-    if (onRank[i] !== 1 || dead[i] === 1) continue;
+    if (kind[i] !== RANK || dead[i] === 1) continue;
     const { lane } = whos[who[i]!]!;
     const list = lanes.get(lane);
     if (list) list.push(i);

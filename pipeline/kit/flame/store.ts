@@ -22,6 +22,11 @@ const RANK_KEYS = [
   'inference.rank.ep',
 ];
 
+/** Of a request; on a rank's time line, without a parent of its own; a transfer, which without a parent is no request. */
+export const REQUEST = 0;
+export const RANK = 1;
+export const TRANSFER = 2;
+
 const WHO_KEYS = [
   'service.name',
   'inference.role',
@@ -82,8 +87,8 @@ export class SpanStore {
   duration = new Float64Array(1024);
   frame = new Int32Array(1024);
   who = new Int32Array(1024);
-  /** 1: it is on a rank's time line and has no parent of its own. */
-  onRank = new Uint8Array(1024);
+  /** REQUEST, RANK or TRANSFER. */
+  kind = new Uint8Array(1024);
   /** Tokens the request answered with; 0 if it does not say. */
   tokens = new Float32Array(1024);
   /** Nanoseconds by phase, PHASES.length a span; undefined until a span tells them. */
@@ -128,7 +133,7 @@ export class SpanStore {
     this.duration[i] = took;
     this.frame[i] = this.#frame(this.#name(span));
     this.who[i] = this.#who(span.resource);
-    this.onRank[i] = RANK_SPANS.has(span.name) ? 1 : 0;
+    this.kind[i] = RANK_SPANS.has(span.name) ? RANK : span.name === 'kv_transfer' ? TRANSFER : REQUEST;
     const a = span.attributes;
     for (const name of this.#tokenNames) {
       const value = a[name];
@@ -186,7 +191,7 @@ export class SpanStore {
     this.duration = more(this.duration);
     this.frame = more(this.frame);
     this.who = more(this.who);
-    this.onRank = more(this.onRank);
+    this.kind = more(this.kind);
     this.tokens = more(this.tokens);
     if (this.phases) this.phases = more(this.phases, PHASE_COUNT);
   }

@@ -9,7 +9,7 @@
  * Durations that a span without children only tells in attributes (queue, prefill, transfer, decode) become frames under it.
  */
 import type { Forest } from './forest.ts';
-import { PHASES, type SpanStore } from './store.ts';
+import { PHASES, RANK, REQUEST, type SpanStore } from './store.ts';
 import { FlameTree } from './tree.ts';
 
 /** Where frames begin: all of a service's replicas in one, each role, or each replica by itself. */
@@ -17,6 +17,15 @@ export type Grouping = 'service' | 'role' | 'replica';
 
 /** Gets the time of a piece: its tree node, nanoseconds, and the span at the root of its trace. */
 export type Charge = (node: number, nanos: number, root: number) => void;
+
+export interface Shown {
+  readonly by: Grouping;
+  /**
+   * Requests only, or what ranks did only; all if undefined, transfers without a parent too. The critical path is of requests
+   * anyway.
+   */
+  readonly only?: 'requests' | 'ranks' | undefined;
+}
 
 /** The node of every span, and the roots. */
 function place(store: SpanStore, forest: Forest, tree: FlameTree, by: Grouping) {
@@ -73,7 +82,7 @@ function leaf(store: SpanStore, forest: Forest, tree: FlameTree, node: Int32Arra
   };
 }
 
-export function resourceView(store: SpanStore, forest: Forest, by: Grouping, also?: Charge): FlameTree {
+export function resourceView(store: SpanStore, forest: Forest, { by, only }: Shown, also?: Charge): FlameTree {
   const tree = new FlameTree();
   const { node, root } = place(store, forest, tree, by);
   const charge: Charge = (at, nanos, r) => {
@@ -84,6 +93,7 @@ export function resourceView(store: SpanStore, forest: Forest, by: Grouping, als
   const { first, kids, start } = forest;
   const { duration } = store;
   for (const i of forest.order) {
+    if (only !== undefined && store.kind[root[i]!] !== (only === 'ranks' ? RANK : REQUEST)) continue;
     const from = start[i]!;
     const until = from + duration[i]!;
     if (first[i] === first[i + 1]) {
@@ -107,7 +117,7 @@ export function resourceView(store: SpanStore, forest: Forest, by: Grouping, als
   return tree;
 }
 
-export function criticalPathView(store: SpanStore, forest: Forest, by: Grouping, also?: Charge): FlameTree {
+export function criticalPathView(store: SpanStore, forest: Forest, { by }: Shown, also?: Charge): FlameTree {
   const tree = new FlameTree();
   const { node, root } = place(store, forest, tree, by);
   const charge: Charge = (at, nanos, r) => {
@@ -139,9 +149,9 @@ export function criticalPathView(store: SpanStore, forest: Forest, by: Grouping,
     nexts.push(0);
   };
   for (const r of forest.order) {
-    // Roots come first; steps of ranks are nobody's waiting.
+    // Roots come first; steps of ranks and transfers by themselves are nobody's waiting.
     if (parent[r]! >= 0) break;
-    if (store.onRank[r] === 1) continue;
+    if (store.kind[r] !== REQUEST) continue;
     open(r, start[r]!, end(r));
     while (spans.length > 0) {
       const top = spans.length - 1;
