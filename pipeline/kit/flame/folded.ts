@@ -4,7 +4,7 @@ import type { FlameTree } from './tree.ts';
 /** Microseconds of each node as whole numbers that add up to the whole within one: what rounding takes, the next one gets. */
 export function wholeMicros(tree: FlameTree, visit: (node: number, micros: number) => void): void {
   let carried = 0;
-  for (let i = 1; i < tree.size; i++) {
+  for (const i of tree.depthFirst()) {
     const exact = tree.self[i]! / 1000 + carried;
     const micros = Math.round(exact);
     carried = exact - micros;

@@ -25,7 +25,7 @@ export function* speedscope(profiles: readonly SpeedscopeProfile[], name: string
     const ids = tree.frames.map(shared);
     const nodes: number[] = [];
     let end = 0;
-    for (let i = 1; i < tree.size; i++) {
+    for (const i of tree.depthFirst()) {
       const weight = Math.round(tree.self[i]!);
       if (weight <= 0) continue;
       nodes.push(i);

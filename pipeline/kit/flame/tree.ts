@@ -95,6 +95,18 @@ export class FlameTree {
     return out;
   }
 
+  /** Nodes but the root, each right before all below it, the largest first: stacks that begin alike are together. */
+  depthFirst(): number[] {
+    const children = this.children(this.totals());
+    const out: number[] = [];
+    const open = [...children[0]!].reverse();
+    for (let node = open.pop(); node !== undefined; node = open.pop()) {
+      out.push(node);
+      for (let k = children[node]!.length - 1; k >= 0; k--) open.push(children[node]![k]!);
+    }
+    return out;
+  }
+
   /** The names from the top to a node. */
   stack(node: number): string[] {
     const names: string[] = [];

@@ -38,8 +38,8 @@ describe('formats of flame graphs', () => {
     const names = profile.samples.map((stack: number[]) => stack.map((id) => file.shared.frames[id].name));
     expect(names).toEqual([
       ['chat', 'request "<b>"'],
-      ['chat', 'nothing'],
       ['chat', 'request "<b>"', 'prefill'],
+      ['chat', 'nothing'],
     ]);
   });
 

@@ -7,7 +7,7 @@ import type { FlameTree } from '../../../../pipeline/kit/flame/tree.ts';
 import { resource } from '../../../../pipeline/model.ts';
 import { storeOf, type Told } from './spans.ts';
 
-const folded = (tree: FlameTree) => [...foldedLines(tree)].map((line) => line.trimEnd());
+const folded = (tree: FlameTree) => [...foldedLines(tree)].map((line) => line.trimEnd()).sort();
 const draw = (spans: readonly Told[], view: 'resource' | 'critical-path' = 'resource') =>
   drawFlame(storeOf(spans), { view, by: 'service' });
 
@@ -96,11 +96,7 @@ describe('flame graphs', () => {
       ],
       'critical-path',
     );
-    expect(folded(path.tree).sort()).toEqual([
-      'chat;request 30000',
-      'chat;request;left 10000',
-      'chat;request;right 60000',
-    ]);
+    expect(folded(path.tree)).toEqual(['chat;request 30000', 'chat;request;left 10000', 'chat;request;right 60000']);
   });
 
   test('ids are taken out of names, so that the same work of many requests is one frame', () => {
@@ -145,8 +141,8 @@ describe('flame graphs', () => {
       { id: 3, at: 110, took: 5, name: 'collective', attributes: { 'comm.op': 'all_reduce' } },
     ]);
     expect(folded(tree)).toEqual([
-      'chat;engine_step decode 70000',
       'chat;collective all_reduce 5000',
+      'chat;engine_step decode 70000',
       'chat;engine_step decode;collective all_reduce 30000',
     ]);
   });
@@ -175,7 +171,7 @@ describe('flame graphs', () => {
       { id: 5, at: 0, took: 3, name: 'twice' },
       { id: 6, parent: 6, at: 0, took: 2, name: 'itself' },
     ]);
-    expect(folded(tree).sort()).toEqual([
+    expect(folded(tree)).toEqual([
       'chat;a 5000',
       'chat;a;b 5000',
       'chat;itself 2000',
@@ -199,7 +195,7 @@ describe('flame graphs', () => {
       const { tree } = draw(spans, view);
       expect(tree.size).toBeLessThan(300);
       expect(tree.totals()[0]).toBe(300e6 - 1000);
-      expect(folded(tree).at(-1)).toMatch(/;\(deeper\) \d+$/);
+      expect(folded(tree).filter((line) => /;\(deeper\) \d+$/.test(line))).toHaveLength(1);
     }
   });
 
