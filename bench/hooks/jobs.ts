@@ -80,13 +80,13 @@ else {
   say(spawnSync(PYTHON, [SCRIPT, 'call'], { encoding: 'utf8' }).stdout.trim());
   for (const [name, collective] of cases) {
     if (has('torch.distributed')) {
-      const args = [SCRIPT, 'torch', '--ranks', RANKS, '--seconds', SECONDS, '--block', '100'];
+      const args = [SCRIPT, 'torch', '--ranks', RANKS, '--seconds', SECONDS];
       await job(`torch, ${name}`, PYTHON, args, collective);
     } else say(`torch: NOT RUN, ${PYTHON} has no torch.distributed (set PYTHON)`);
     if (has('mpi4py.MPI')) {
       const mpirun = ['--oversubscribe', ...(process.getuid?.() === 0 ? ['--allow-run-as-root'] : []), '-n', RANKS];
       // 95 us of own work between two collectives: about ten thousand a second on each rank.
-      const args = [...mpirun, PYTHON, SCRIPT, 'mpi', '--seconds', SECONDS, '--block', '500', '--work', '95'];
+      const args = [...mpirun, PYTHON, SCRIPT, 'mpi', '--seconds', SECONDS, '--work', '95'];
       await job(`MPI, ${name}`, 'mpirun', args, collective);
     } else say(`MPI: NOT RUN, ${PYTHON} has no mpi4py (set PYTHON)`);
   }

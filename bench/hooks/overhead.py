@@ -4,7 +4,11 @@
 
 `torch`: a real torch.distributed Gloo job; `mpi`: a real MPI job (run it with mpirun); `call`: the wrapper's own time
 around an operation that does nothing. Every rank runs the same blocks; within a pair the order is random, the same on every
-rank. The slowdown is the median of the pairs' ratios with a bootstrap confidence interval.
+rank. Blocks are short, so that most pairs are not torn by other work on the machine, and there are thousands of them.
+
+The slowdown is the median of the pairs' differences with its 95 % interval, of the time on the wall and of the CPU time of the
+thread that calls. The latter hears little of what else runs on the machine; with the CPU time of the thread that sends it
+says what ten thousand collectives a second cost a rank. Means are given too: they hold what happens rarely.
 """
 
 import argparse
@@ -21,11 +25,19 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "hooks", "python"))
 now = time.perf_counter_ns
 
 
-def interval(ratios, rounds=2000):
-    """Median and its 95 % interval, bootstrapped, seeded."""
-    rng = random.Random(7)
-    medians = sorted(statistics.median(rng.choices(ratios, k=len(ratios))) for _ in range(rounds))
-    return statistics.median(ratios), medians[int(rounds * 0.025)], medians[int(rounds * 0.975)]
+def interval(values):
+    """Median and its 95 % interval, from the order of the values: no form of their distribution is assumed."""
+    values = sorted(values)
+    n = len(values)
+    half = 0.98 * n**0.5
+    return statistics.median(values), values[max(0, int(n / 2 - half))], values[min(n - 1, int(n / 2 + half))]
+
+
+def mean(values):
+    """Mean and the 1.96 standard errors to each side of it."""
+    if len(values) < 2:
+        return values[0], float("nan")
+    return statistics.fmean(values), 1.96 * statistics.stdev(values) / len(values) ** 0.5
 
 
 def rss_kib():
@@ -33,8 +45,13 @@ def rss_kib():
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-def cpu_ns():
-    return time.process_time_ns()
+def thread_cpu_ns(thread):
+    """CPU time of another thread of this process, by the kernel; NaN where it does not tell."""
+    try:
+        with open("/proc/self/task/%d/schedstat" % thread.native_id) as stat:
+            return int(stat.read().split()[0])
+    except (OSError, AttributeError, ValueError):
+        return float("nan")
 
 
 def spin(ns):
@@ -50,43 +67,69 @@ def spin(ns):
     return lambda: zlib.crc32(data)
 
 
-def paired(plain, hooked, options, agree):
-    """Alternates blocks of both until the time is over; returns per pair (wall ratio, CPU ratio), and calls per second."""
+class Measured:
+    """The pairs of one job: per collective, what the hooked blocks took more than the plain ones of the same pair, in ns."""
+
+    def __init__(self, sender):
+        self.sender = sender
+        self.sender_before = thread_cpu_ns(sender)
+        self.started = now()
+        self.calls = self.hooked_calls = 0
+        self.wall, self.cpu, self.plain_wall, self.plain_cpu = [], [], [], []
+
+    def add(self, block, plain, hooked):
+        self.calls += 2 * block
+        self.hooked_calls += block
+        self.plain_wall.append(plain[0] / block)
+        self.plain_cpu.append(plain[1] / block)
+        self.wall.append((hooked[0] - plain[0]) / block)
+        self.cpu.append((hooked[1] - plain[1]) / block)
+
+    def seconds(self):
+        return (now() - self.started) / 1e9
+
+    def print(self, name, extra):
+        seconds = self.seconds()
+        wall, cpu = statistics.median(self.plain_wall), statistics.median(self.plain_cpu)
+        more, low, high = interval(self.wall)
+        percent = 100 / wall
+        print("%s: %d pairs, %.0f collectives/s, each %.1f us on the wall and %.1f us of CPU on its thread; %s" % (
+            name, len(self.wall), self.calls / seconds, wall / 1000, cpu / 1000, extra))  # fmt: skip
+        print("  wall: %+.2f %% [%+.2f, %+.2f]; mean %+.2f %% +- %.2f" % (
+            more * percent, low * percent, high * percent, *(v * percent for v in mean(self.wall))))  # fmt: skip
+        more, low, high = interval(self.cpu)
+        print("  calling thread: %+.0f ns of CPU a collective [%+.0f, %+.0f]; mean %+.0f +- %.0f" % (
+            more, low, high, *mean(self.cpu)))  # fmt: skip
+        sender = thread_cpu_ns(self.sender) - self.sender_before
+        each = sender / max(1, self.hooked_calls)
+        print("  sending thread: %.2f %% of a core, %.0f ns a collective" % (sender / seconds / 1e7, each))
+        print("  at 10,000 collectives/s: %+.2f %% [%+.2f, %+.2f] of the calling thread's time, %.2f %% of a core to send" % (
+            more / 1000, low / 1000, high / 1000, each / 1000), flush=True)  # fmt: skip
+
+
+def paired(plain, hooked, options, agree, sender):
+    """Alternates blocks of both until the time is over."""
     rng = random.Random(11)
     work = spin(options.work * 1000) if options.work else None
-    pairs, calls, started = [], 0, now()
-    while agree((now() - started) / 1e9 < options.seconds):
-        times = {}
-        for which in rng.sample((plain, hooked), 2):
-            begin, cpu = now(), cpu_ns()
-            if work is None:
-                for _ in range(options.block):
-                    which()
-            else:
-                for _ in range(options.block):
-                    work()
-                    which()
-            times[which] = (now() - begin, cpu_ns() - cpu)
-            calls += options.block
-        wall, cpu = (times[hooked][i] / max(1, times[plain][i]) for i in (0, 1))
-        pairs.append((wall, cpu, times[plain][0] / options.block))
-    return pairs, calls / ((now() - started) / 1e9)
-
-
-def report(name, rank, pairs, rate, before, extra=""):
-    if rank != 0:
-        return
-    wall, low, high = interval([p[0] for p in pairs])
-    cpu, cpu_low, cpu_high = interval([p[1] for p in pairs])
-    each = statistics.median(p[2] for p in pairs) / 1000
-    print(
-        "%s: %d pairs, %.1f us a collective, %.0f collectives/s; wall %+.2f %% [%+.2f, %+.2f]; CPU %+.2f %% [%+.2f, %+.2f]; memory +%.1f MiB%s"
-        % (
-            name, len(pairs), each, rate, (wall - 1) * 100, (low - 1) * 100, (high - 1) * 100,
-            (cpu - 1) * 100, (cpu_low - 1) * 100, (cpu_high - 1) * 100, (rss_kib() - before) / 1024, extra,
-        ),
-        flush=True,
-    )  # fmt: skip
+    thread_cpu = time.thread_time_ns
+    block = range(options.block)
+    measured = Measured(sender)
+    while agree(measured.seconds() < options.seconds):
+        # Some pairs between two questions whether the time is over.
+        for _ in range(8):
+            times = {}
+            for which, call in rng.sample((("plain", plain), ("hooked", hooked)), 2):
+                begin, cpu = now(), thread_cpu()
+                if work is None:
+                    for _ in block:
+                        call()
+                else:
+                    for _ in block:
+                        work()
+                        call()
+                times[which] = (now() - begin, thread_cpu() - cpu)
+            measured.add(options.block, times["plain"], times["hooked"])
+    return measured
 
 
 def activated():
@@ -106,6 +149,17 @@ def wait_until_on(core, run):
         run()
         time.sleep(0.01)
     return core.hub.collective.enabled
+
+
+def told(core, on, rss_before):
+    """What the hooks were told and did. Memory is all that came since before they were loaded."""
+    kind = core.hub.collective
+    return "hooks %s, 1 of %d sent, %d lost, memory %+.1f MiB" % (
+        "on" if on else "OFF: no daemon answered",
+        kind.period * kind.local,
+        kind.lost,
+        (rss_kib() - rss_before) / 1024,
+    )
 
 
 def torch_rank(rank, options):
@@ -140,12 +194,9 @@ def torch_rank(rank, options):
             break
     if options.control:
         hooked_function = plain_function
-    pairs, rate = paired(
-        lambda: plain_function(tensor), lambda: hooked_function(tensor), options, agree
-    )
-    kind = core.hub.collective
-    extra = "; hooks %s, 1 of %d sent, %d lost" % ("on" if on else "OFF: no daemon answered", kind.period * kind.local, kind.lost)
-    report("torch gloo, %d ranks" % options.ranks, rank, pairs, rate, before, extra)
+    measured = paired(lambda: plain_function(tensor), lambda: hooked_function(tensor), options, agree, core.hub.thread)
+    if rank == 0:
+        measured.print("torch gloo, %d ranks" % options.ranks, told(core, on, before))
     dist.destroy_process_group()
 
 
@@ -178,12 +229,11 @@ def run_mpi(options):
             break
     if options.control:
         hooked = plain
-    pairs, rate = paired(
-        lambda: plain.Allreduce(data, out), lambda: hooked.Allreduce(data, out), options, agree
+    measured = paired(
+        lambda: plain.Allreduce(data, out), lambda: hooked.Allreduce(data, out), options, agree, core.hub.thread
     )
-    kind = core.hub.collective
-    extra = "; hooks %s, 1 of %d sent, %d lost" % ("on" if on else "OFF: no daemon answered", kind.period * kind.local, kind.lost)
-    report("MPI, %d ranks" % plain.Get_size(), plain.Get_rank(), pairs, rate, before, extra)
+    if plain.Get_rank() == 0:
+        measured.print("MPI, %d ranks" % plain.Get_size(), told(core, on, before))
 
 
 def run_call(_options):
@@ -241,7 +291,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("torch", "mpi", "call"))
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--block", type=int, default=500)
+    parser.add_argument("--block", type=int, default=20)
     parser.add_argument("--control", action="store_true", help="the plain calls on both sides: what the method itself sees")
     parser.add_argument("--work", type=int, default=0, help="microseconds of own work between two collectives")
     parser.add_argument("--elements", type=int, default=256)

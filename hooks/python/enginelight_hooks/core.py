@@ -1,11 +1,12 @@
 """What is recorded and how it is kept: groups with their sequence numbers, a bounded buffer per kind of event, sampling.
 
-Everything the engine's threads execute is in here and in the generated wrappers, and is written for few bytecodes: an
-operation is five integers packed into a buffer as they will be sent. Whoever fills a buffer never empties it; the sender
-swaps it out whole.
+Everything the engine's threads execute is in here and in the generated wrappers, and is written to touch little: an
+operation is five integers put at the end of a list, which the interpreter does without leaving its own loop. An engine that
+has emptied the processor's caches between two operations pays for every other line of code and data several times what
+they cost in a tight loop: packing the integers there and then, for one, costs it more than all the rest. The sender packs
+them, a few hundred operations at a time.
 """
 
-import itertools
 import os
 import struct
 import sys
@@ -22,12 +23,13 @@ NEVER = 1 << 62
 MOST_GROUPS = 4096
 MOST_CODES = 4096
 
-# A row of `collective` in bytes; native order is the same and packs faster where it is little-endian.
-ROW = struct.Struct("5q" if sys.byteorder == "little" else "<5q")
-pack = ROW.pack_into
+OPERATION_WIDTH = 5
 WIDTH = {"pipeline_stage": 7, "engine_step": 8, "kv_transfer": 10}
-# Events that may wait. Two buffers of operations take 1.6 MB; the others are rare, and lists.
-CAPACITY = {"collective": 20000, "pipeline_stage": 2000, "engine_step": 2000, "kv_transfer": 1000, "request": 500}
+# Events that may wait, as the integers they were made of. An operation takes 170 bytes like that, 40 when it is packed.
+CAPACITY = {"collective": 8192, "pipeline_stage": 2000, "engine_step": 2000, "kv_transfer": 1000, "request": 500}
+MOST_PACKED = 20000
+# Operations that are packed while the interpreter is held: some thirty microseconds.
+PACK_EVENTS = 256
 
 OPS = (
     "all_reduce",
@@ -66,6 +68,9 @@ class Kind:
         self.rows = []
         return rows
 
+    def discard(self):
+        self.rows = []
+
     def wants(self):
         """For events that are not operations of a group: whether the next one is to be recorded."""
         if not self.enabled:
@@ -79,43 +84,86 @@ class Kind:
         return True
 
 
-class Operations(Kind):
-    """Operations of groups: the one kind that can be many thousands a second."""
+_pack_chunk = struct.Struct("%s%dq" % ("" if sys.byteorder == "little" else "<", PACK_EVENTS * OPERATION_WIDTH)).pack
 
-    __slots__ = ("slot",)
+
+def packed(values):
+    """Integers as they are sent. What is none, or too large, takes its row with it."""
+    try:
+        if len(values) == PACK_EVENTS * OPERATION_WIDTH:
+            return _pack_chunk(*values)
+        return struct.pack("<%dq" % len(values), *values)
+    except struct.error:
+        rows = []
+        for at in range(0, len(values), OPERATION_WIDTH):
+            try:
+                rows.append(struct.pack("<5q", *values[at : at + OPERATION_WIDTH]))
+            except struct.error:
+                hub.collective.lost += 1
+        return b"".join(rows)
+
+
+class Operations(Kind):
+    """Operations of groups: the one kind that can be many thousands a second. Its list is the same one for the life of the
+    process and of its children, so that the wrappers need not look for it; every change to it is a single step of the
+    interpreter."""
+
+    __slots__ = ("ready", "ready_events")
 
     def __init__(self, name):
+        rows = getattr(self, "rows", None)
         super().__init__(name)
-        self.width = 5
-        self.fresh()
+        if rows is not None:
+            del rows[:]
+            self.rows = rows
+        self.cap = CAPACITY[name] * OPERATION_WIDTH
+        self.width = OPERATION_WIDTH
+        self.ready = []
+        self.ready_events = 0
 
-    def fresh(self):
-        # Places are handed out by a counter that is atomic under the interpreter's lock. Small until it is needed.
-        events = CAPACITY["collective"] if self.enabled else 256
-        self.slot = (bytearray(events * ROW.size), itertools.count(0, ROW.size).__next__)
+    def gather(self, everything=False):
+        """Packs what waits, for the sender; a chunk at a time, between which the engine's threads get the interpreter. Without
+        `everything` only whole chunks."""
+        rows = self.rows
+        most = PACK_EVENTS * OPERATION_WIDTH
+        while len(rows) >= (1 if everything else most) and self.ready_events < MOST_PACKED:
+            values = rows[:most]
+            del rows[: len(values)]
+            chunk = packed(values)
+            self.ready.append(chunk)
+            self.ready_events += len(chunk) // (8 * OPERATION_WIDTH)
+            if rows:
+                time.sleep(0.0005)
 
     def swap(self):
-        """(buffer, bytes in it); it may still be written to by a thread that was in the middle of a row."""
-        buffer, take = self.slot
-        self.fresh()
-        return buffer, min(take(), len(buffer))
+        """(packed pieces, number of operations in them), of all there is."""
+        self.gather(True)
+        ready, count = self.ready, self.ready_events
+        self.ready, self.ready_events = [], 0
+        return ready, count
+
+    def discard(self):
+        del self.rows[:]
+        self.ready, self.ready_events = [], 0
 
     def put(self, start_ns, end_ns, number, seq, size):
-        """As the wrappers do it in line. A full buffer drops the newest."""
-        buffer, take = self.slot
-        try:
-            pack(buffer, take(), start_ns, end_ns, number, seq, size)
-        except struct.error:
+        """As the wrappers do it in line. What does not fit any more is dropped: the newest."""
+        if len(self.rows) < self.cap:
+            self.rows.extend((start_ns, end_ns, number, seq, size))
+        else:
             self.lost += 1
 
 
-class Group:
+class Counters:
+    """What every operation of a group touches, side by side in memory: slots of one class are laid out together."""
+
+    __slots__ = ("seq", "out", "stop", "on", "op", "codes", "device")
+
+
+class Group(Counters):
     """A communicator as this rank sees it. `seq` counts every operation, sampled or not; `out` those that returned."""
 
-    __slots__ = (
-        "key", "id", "size", "rank", "backend", "ranks", "index", "device", "seq", "out", "stop", "on", "op", "codes",
-        "peers", "counted", "at_seq", "since", "told",
-    )  # fmt: skip
+    __slots__ = ("key", "id", "size", "rank", "backend", "ranks", "index", "peers", "counted", "at_seq", "since", "told")
 
     def __init__(self, ident, size, rank, backend, ranks=None, device=False):
         self.key = None
@@ -168,7 +216,21 @@ NOBODY = Group("", 0, -1, "")
 NOBODY.stop = NEVER
 
 # What the generated wrappers see as their globals.
-shared = {"now": now, "pack": pack}
+shared = {"now": now, "rows": hub.collective.rows, "put": hub.collective.rows.extend}
+
+
+def recording(op, indent):
+    """The lines that record an operation which began at `t` and ended at `e`, for the generated wrappers."""
+    lines = (
+        "if len(rows) < %d:" % hub.collective.cap,
+        "    try:",
+        "        put((t, e, s.codes[%d], q, n))" % op,
+        "    except Exception:",
+        "        kind.lost += 1",
+        "else:",
+        "    kind.lost += 1",
+    )
+    return ("\n" + " " * indent).join(lines)
 
 
 def add_group(group):

@@ -64,11 +64,7 @@ def {name}(self, {signature}):
         n = {size}
     except Exception:
         n = -1
-    b, take = kind.slot
-    try:
-        pack(b, take(), t, e, s.codes[{op}], q, n)
-    except Exception:
-        kind.lost += 1
+    {put}
     return r
 """
 
@@ -93,11 +89,11 @@ def {name}(self, buf, {peer}, *args, **kwargs):
     finally:
         s.out = q
     e = now()
-    b, take = kind.slot
     try:
-        pack(b, take(), t, e, s.codes[{op}], q, {size})
+        n = {size}
     except Exception:
-        kind.lost += 1
+        n = -1
+    {put}
     return r
 """
 
@@ -151,12 +147,12 @@ def patch(module):
                 text = "size(recvbuf if isinstance(sendbuf, int) else sendbuf)"
             elif name[0].isupper():
                 text = "size(args[1] if isinstance(args[0], int) else args[0])"
-            source = COLLECTIVE.format(name=name, op=core.OPS.index(op), size=text, signature=signature, call=call)
+            source = COLLECTIVE.format(name=name, op=core.OPS.index(op), put=core.recording(core.OPS.index(op), 4), size=text, signature=signature, call=call)
             body[name] = compiled(source, name, dict(scope, original=original))
     for name, (op, peer) in PEERS.items():
         original = getattr(base, name, None)
         if original is not None:
-            source = PEER.format(name=name, op=core.OPS.index(op), peer=peer, size="size(buf)" if name[0].isupper() else "-1")
+            source = PEER.format(name=name, op=core.OPS.index(op), put=core.recording(core.OPS.index(op), 4), peer=peer, size="size(buf)" if name[0].isupper() else "-1")
             body[name] = compiled(source, name, dict(scope, original=original))
     # The receiving side may leave everything out, so it is not generated.
     for name in ("Recv", "recv"):

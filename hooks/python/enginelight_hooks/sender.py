@@ -12,6 +12,8 @@ from array import array
 from . import __version__, core, device, whoami
 
 CHUNK_EVENTS = 64
+# How often operations are packed while they are recorded, so that few wait as integers.
+GATHER_S = 0.25
 TIMEOUT_S = 2.0
 LONGEST_BACKOFF_S = 10.0
 TELL_AGAIN_NS = 10_000_000_000
@@ -116,7 +118,6 @@ class Sender:
         self.heard = 0
         self.version = None
         self.backoff = 0.0
-        self.previous = (b"", 0)
         self.who = whoami.Who()
         self.pid = os.getpid()
         self.last_post = core.now()
@@ -135,8 +136,14 @@ class Sender:
             except Exception as error:
                 core.quiet(error)
                 self.backoff = min(LONGEST_BACKOFF_S, max(0.5, self.backoff * 2))
-            if stop.wait(self.interval + self.backoff) or os.getpid() != self.pid:
-                return
+            until = core.now() + int((self.interval + self.backoff) * 1e9)
+            while True:
+                left = (until - core.now()) / 1e9
+                if left <= 0:
+                    break
+                if stop.wait(min(left, GATHER_S) if self.hub.collective.enabled else left) or os.getpid() != self.pid:
+                    return
+                self.hub.collective.gather()
 
     def finish(self):
         """At the end of the process: what is there is sent, if that takes no time."""
@@ -149,8 +156,6 @@ class Sender:
                 thread.join(0.5)
                 if thread.is_alive():
                     return
-            # Twice: what was swapped out is sent one round later.
-            self.once()
             self.once()
         except Exception as error:
             core.quiet(error)
@@ -159,8 +164,7 @@ class Sender:
         """One round: collects, sends, obeys. A round that is not answered costs what it carried."""
         hub = self.hub
         self.tell_open()
-        # The buffer swapped out last time: by now no thread is in the middle of a row of it.
-        operations, self.previous = self.previous, hub.collective.swap()
+        operations = hub.collective.swap()
         with hub.lock:
             batch = {name: hub.kinds[name].swap() for name in core.WIDTH}
             strings, hub.strings, hub.string_index = hub.strings, [], {}
@@ -182,11 +186,11 @@ class Sender:
     def frame(self, operations, batch, spans, strings):
         hub = self.hub
         blocks, rows, counts = [], [], {}
-        buffer, length = operations
-        if length:
-            counts["collective"] = length // core.ROW.size
-            blocks.append({"kind": "collective", "count": counts["collective"]})
-            rows.append(memoryview(buffer)[:length])
+        pieces, count = operations
+        if count:
+            counts["collective"] = count
+            blocks.append({"kind": "collective", "count": count})
+            rows.append(b"".join(pieces))
         for name, values in batch.items():
             width = core.WIDTH[name]
             count = len(values) // width
@@ -289,10 +293,7 @@ class Sender:
                 period *= 2
             kind.budget = int(wanted.get("bytes_per_second", 0))
             if (enabled, period) != (kind.enabled, kind.period):
-                begins = enabled and not kind.enabled
                 kind.enabled, kind.period = enabled, period
-                if begins and name == "collective":
-                    kind.fresh()
                 changed = True
         if changed:
             core.reconsider()
@@ -303,7 +304,7 @@ class Sender:
         if any(kind.enabled for kind in self.hub.kinds.values()):
             for kind in self.hub.kinds.values():
                 kind.enabled = False
-                kind.swap()
+                kind.discard()
                 kind.lost = 0
             core.reconsider()
 

@@ -48,8 +48,9 @@ SIZES = {
 # that hangs, seen without a clock. `try` costs nothing where nothing is raised.
 COLLECTIVE = """
 def {name}({signature}):
-    s = states.get(None if {group} is None else id({group}))
-    if s is None:
+    try:
+        s = states[None if {group} is None else id({group})]
+    except KeyError:
         s = resolve({group})
     q = s.seq = s.seq + 1
     if q >= s.stop:
@@ -73,11 +74,7 @@ def {name}({signature}):
     except Exception:
         n = -1
     if r is None:
-        b, take = kind.slot
-        try:
-            pack(b, take(), t, e, s.codes[{op}], q, n)
-        except Exception:
-            kind.lost += 1
+        {put}
     else:
         later(s, {op}, q, t, n, r)
     return r
@@ -85,8 +82,9 @@ def {name}({signature}):
 
 PEER = """
 def {name}({signature}):
-    g = states.get(None if {group} is None else id({group}))
-    if g is None:
+    try:
+        g = states[None if {group} is None else id({group})]
+    except KeyError:
         g = resolve({group})
     s = peer_of(g, {op}, {peers})
     q = s.seq = s.seq + 1
@@ -111,11 +109,7 @@ def {name}({signature}):
     except Exception:
         n = -1
     if r is None or {returns}:
-        b, take = kind.slot
-        try:
-            pack(b, take(), t, e, s.codes[{op}], q, n)
-        except Exception:
-            kind.lost += 1
+        {put}
     else:
         later(s, {op}, q, t, n, r)
     return r
@@ -160,6 +154,7 @@ def make(template, original, namespace, **parts):
         args=" ".join(args),
         kwargs=", ".join(kwargs),
         group="group",
+        put=core.recording(parts["op"], 8),
         **parts,
     )
     exec(compile(source, "<enginelight_hooks %s>" % original.__name__, "exec"), scope)

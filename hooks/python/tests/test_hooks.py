@@ -200,12 +200,37 @@ class Sampling(Case):
     def test_what_does_not_fit_is_dropped_newest_first_and_counted(self):
         daemon = self.daemon(rate=1.0)
         daemon.control["post_interval_ms"] = 2000
-        child(TORCH + "time.sleep(0.3)\nfor i in range(30000): dist.all_reduce(t)\n", daemon)
+        child(
+            TORCH + "from enginelight_hooks import sender\nsender.GATHER_S = 60\ntime.sleep(0.3)\n"
+            "for i in range(30000): dist.all_reduce(t)\n",
+            daemon,
+        )
         rows = daemon.rows()
         lost = sum(header["lost"].get("collective", 0) for header, _ in daemon.frames)
-        self.assertLessEqual(len(rows), 20256)
+        self.assertLessEqual(len(rows), 8192)
         self.assertEqual(len(rows) + lost, 30000)
         self.assertEqual([r["seq"] for r in rows[-1000:]], list(range(rows[-1000]["seq"], rows[-1000]["seq"] + 1000)))
+
+    def test_what_is_packed_while_no_daemon_answers_is_bounded(self):
+        out = child(
+            """
+rows = core.hub.collective
+core.hub.thread = False
+for _ in range(5):
+    for i in range(8192): rows.put(i, i, 0, i, -1)
+    rows.gather(True)
+print(rows.ready_events, len(rows.rows) // 5, rows.lost)
+"""
+        )
+        self.assertEqual(out, "20224 8192 12544\n")
+
+    def test_a_row_that_cannot_be_packed_is_lost_alone(self):
+        daemon = self.daemon(rate=1.0)
+        child(
+            TORCH + "rows = core.hub.collective\nrows.put(1, 2, 0, 7, 1 << 70)\nrows.put(1, 2, 0, 8, 9)\nuntil(lambda: rows.lost == 0 and not rows.rows)\n",
+            daemon,
+        )
+        self.assertEqual([row["seq"] for row in daemon.rows() if row["start"] == 1], [8])
 
 
 class Life(Case):
@@ -215,7 +240,7 @@ class Life(Case):
 import torch, torch.distributed as dist
 for i in range(100): dist.all_reduce(torch.Tensor(4))
 time.sleep(0.3)
-print(core.hub.collective.enabled, core.hub.collective.slot[1](), core.hub.groups[0].seq)
+print(core.hub.collective.enabled, len(core.hub.collective.rows), core.hub.groups[0].seq)
 """        )
         self.assertEqual(out, "False 0 100\n")
 
