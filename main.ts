@@ -22,6 +22,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Say what got better or worse between two recordings, and how sure that is',
     load: async () => (await import('./commands/compare.ts')).compare,
   },
+  baseline: {
+    summary: 'Say what a service carries, from a load sweep, and keep that to compare with',
+    load: async () => (await import('./commands/baseline.ts')).baseline,
+  },
   diagnose: {
     summary: 'Say what was wrong in a recording, why, and what to do',
     load: async () => (await import('./commands/diagnose.ts')).diagnose,

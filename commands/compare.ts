@@ -4,12 +4,11 @@ import { resolve as resolvePath } from 'node:path';
 import { describeError } from '../pipeline/errors.ts';
 import { compareSides } from '../pipeline/kit/compare/compare.ts';
 import { comparisonText } from '../pipeline/kit/compare/console.ts';
-import { type BadLine, readRecordings } from '../pipeline/kit/recording-files.ts';
 import { createHistory, type History } from '../pipeline/kit/report-series.ts';
-import type { RecordingLine } from '../pipeline/wire/recording.ts';
 import { type ArgSpec, CONFIG_FLAGS, parseCommandLine } from './args.ts';
 import { type Command, type CommandIo, UsageError } from './command.ts';
-import { ReplayRefused, replay } from './diagnose/replay.ts';
+import { ReplayRefused } from './diagnose/replay.ts';
+import { replayRange } from './replay-range.ts';
 
 const SPEC = {
   usage: 'compare BEFORE AFTER',
@@ -32,73 +31,14 @@ are the units of the comparison, minutes otherwise. Differences of load are take
   ],
 } as const satisfies ArgSpec;
 
-interface Range {
-  readonly file: string;
-  /** Of the line's time and the recording's first, whether the line is meant. */
-  readonly holds: (timeMs: number, firstMs: number) => boolean;
-}
-
-/** `FILE@FROM..TO`; a name without that is the whole file. */
-function rangeOf(text: string): Range {
-  const match = /^(.*)@([^@]*)\.\.([^@]*)$/.exec(text);
-  if (!match) return { file: text, holds: () => true };
-  const [from, to] = [momentOf(match[2]!, text), momentOf(match[3]!, text)];
-  return {
-    file: match[1]!,
-    holds: (at, first) => at >= (from?.(first) ?? -Infinity) && at <= (to?.(first) ?? Infinity),
-  };
-}
-
-const UNITS = { s: 1000, m: 60_000, h: 3_600_000 } as const;
-
-function momentOf(text: string, whole: string): ((firstMs: number) => number) | undefined {
-  if (text === '') return undefined;
-  const offset = /^(\d+(?:\.\d+)?)([smh])$/.exec(text);
-  if (offset) return (first) => first + Number(offset[1]) * UNITS[offset[2] as keyof typeof UNITS];
-  const at = Date.parse(text);
-  if (Number.isNaN(at)) throw new UsageError(`${whole}: ${text} is neither a time (2026-05-01T12:00:00Z) nor like 5m`);
-  return () => at;
-}
-
-async function* within(lines: AsyncIterable<RecordingLine>, range: Range): AsyncGenerator<RecordingLine> {
-  let first = 0;
-  for await (const line of lines) {
-    if (first === 0) first = line.timeMs;
-    if (range.holds(line.timeMs, first)) yield line;
-  }
-}
-
 /** The neutral signals of one run, a value a minute. Undefined, with the reason said, if there is nothing in it. */
 async function historyOf(
   text: string,
   io: CommandIo,
   flags: { readonly config: readonly string[]; readonly set: readonly string[] },
 ): Promise<History | undefined> {
-  const cwd = io.cwd ?? process.cwd();
-  const range = rangeOf(text);
-  const registry = await io.registry();
   const history = createHistory({ full: 'grow', stepMs: 60_000, buckets: 1440 });
-  const bad: BadLine[] = [];
-  let skipped = 0;
-  const lines = readRecordings([resolvePath(cwd, range.file)], (line) => {
-    skipped++;
-    if (bad.length < 5) bad.push(line);
-  });
-  const result = await replay(within(lines, range), {
-    // What the numbers mean and whose they are is needed; a verdict is not.
-    registry: { ...registry, processors: registry.processors.filter((p) => /^(normalize|correlation)$/.test(p.type)) },
-    configs: flags.config,
-    sets: flags.set,
-    env: io.env,
-    cwd,
-    writeLog: (line) => io.err(`${line}\n`),
-    tap: (batch) => history.add(batch),
-  });
-  for (const line of bad) io.err(`${line.file}:${line.line}: skipped: ${line.what}\n`);
-  if (skipped > bad.length) io.err(`and ${skipped - bad.length} more lines were skipped\n`);
-  if (result.lines > 0) return history;
-  io.err(`There is nothing in ${text} that could be compared.\n`);
-  return undefined;
+  return (await replayRange(text, io, flags, (batch) => history.add(batch))) ? history : undefined;
 }
 
 export const compare: Command = async (args, io) => {

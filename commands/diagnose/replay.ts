@@ -41,6 +41,8 @@ export interface ReplayRequest {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
   readonly writeLog: (line: string) => void;
+  /** Types of processors that are run; those of the config, or the embedded chain, where absent. */
+  readonly only?: readonly string[];
   /** Sees every batch that leaves the processors. */
   readonly tap?: (batch: Batch) => void;
 }
@@ -171,7 +173,7 @@ const settle = (clock: ManualClock) => clock.advance(TAIL_MS);
 /** The config whose pipeline is: the lines, the processors, the collector of verdicts. */
 async function configOf(registry: Registry, request: ReplayRequest): Promise<ResolvedConfig> {
   const known = new Set(registry.processors.map((p) => p.type));
-  const chain = CHAIN.filter((type) => known.has(type));
+  const chain = CHAIN.filter((type) => known.has(type) && isWanted(type, request));
   const embedded = await load(
     registry,
     request,
@@ -203,10 +205,17 @@ async function configOf(registry: Registry, request: ReplayRequest): Promise<Res
     registry: given.registry,
     service: {
       ...embedded.service,
-      pipelines: [{ ...embedded.service.pipelines[0]!, processors: pipeline.processors }],
+      pipelines: [
+        {
+          ...embedded.service.pipelines[0]!,
+          processors: pipeline.processors.filter((id) => isWanted(id.split('/')[0]!, request)),
+        },
+      ],
     },
   };
 }
+
+const isWanted = (type: string, { only }: ReplayRequest): boolean => only === undefined || only.includes(type);
 
 async function load(
   registry: Registry,

@@ -31,12 +31,9 @@ export function readGuidellm(o: Json): BenchRun[] {
 function readBenchmark(b: Json, report: Json): BenchRun {
   const requests: BenchRequest[] = [];
   const groups = objectOf(b['requests']);
-  for (const [group, failed] of [
-    ['successful', false],
-    ['errored', true],
-  ] as const) {
+  for (const group of ['successful', 'errored', 'incomplete'] as const) {
     for (const value of listOf(groups[group])) {
-      const request = isObject(value) ? readRequest(value, failed) : undefined;
+      const request = isObject(value) ? readRequest(value, group) : undefined;
       if (request) requests.push(request);
     }
   }
@@ -50,7 +47,7 @@ function readBenchmark(b: Json, report: Json): BenchRun {
   const kind = textOf(strategy['type_']);
   const level = numberOf(strategy['streams']) ?? numberOf(strategy['rate']) ?? numberOf(strategy['max_concurrency']);
   const totals = totalsOf(b, (to - from) / 1000);
-  const listed = requests.filter((r) => r.error === undefined).length;
+  const listed = requests.filter((r) => r.error === undefined && !r.unfinished).length;
   return {
     tool: 'guidellm',
     model: modelOf(b, report),
@@ -63,7 +60,7 @@ function readBenchmark(b: Json, report: Json): BenchRun {
   };
 }
 
-function readRequest(r: Json, failed: boolean): BenchRequest | undefined {
+function readRequest(r: Json, group: 'successful' | 'errored' | 'incomplete'): BenchRequest | undefined {
   const timings = objectOf(objectOf(r['info'])['timings']);
   const seconds = (...values: unknown[]) => values.map(numberOf).find((v) => v !== undefined && v > 0);
   const start = seconds(r['request_start_time'], timings['request_start'], r['start_time']);
@@ -81,7 +78,8 @@ function readRequest(r: Json, failed: boolean): BenchRequest | undefined {
     inputTokens: tokens('prompt_tokens', 'input_metrics'),
     outputTokens: tokens('output_tokens', 'output_metrics'),
     cachedTokens: numberOf(r['cached_tokens']),
-    error: failed ? textOf(objectOf(r['info'])['error'] ?? r['error'], 2000) || 'error' : undefined,
+    error: group === 'errored' ? textOf(objectOf(r['info'])['error'] ?? r['error'], 2000) || 'error' : undefined,
+    ...(group === 'incomplete' && { unfinished: true }),
   };
 }
 

@@ -175,7 +175,8 @@ function newWriter(service: string, tool: string, startMs: number): Writer {
       const steps = Array.from({ length: Math.max(1, Math.ceil((to - from) / width)) }, step);
       const at = (ms: number) => steps[Math.min(steps.length - 1, Math.max(0, Math.floor((ms - from) / width)))]!;
       for (const r of run.requests) place(r, from, to, width, steps, at);
-      write(from, undefined, out);
+      // Between two runs nothing is under way.
+      write(from, 0, out);
       for (const [i, s] of steps.entries()) {
         for (const ms of s.ttft) observe(ttft, ms);
         for (const [ms, times] of s.gaps) observe(itl, ms, times);
@@ -204,7 +205,7 @@ function newWriter(service: string, tool: string, startMs: number): Writer {
         t.count += times;
         t.sum += (ms / 1000) * times;
       };
-      write(run.startMs, totals.concurrency, out);
+      write(run.startMs, 0, out);
       counts.ok += totals.completed;
       counts.bad += totals.failed;
       counts.generated += totals.outputTokens;
@@ -230,7 +231,7 @@ function place(
   const start = r.startMs;
   const end = start === undefined ? to : start + r.tookMs;
   // An interval holds its end: what ends with the last is in it.
-  at(Math.max(from, end - 1e-6)).ended.push(r);
+  if (!r.unfinished) at(Math.max(from, end - 1e-6)).ended.push(r);
   if (r.error !== undefined) return;
   if (start === undefined) {
     const only = steps[0]!;
@@ -275,7 +276,7 @@ function place(
 }
 
 function spans(run: BenchRun, about: Resource, by: Scope, out: BatchLine[]): void {
-  const timed = run.requests.filter((r) => r.startMs !== undefined);
+  const timed = run.requests.filter((r) => r.startMs !== undefined && !r.unfinished);
   timed.sort((a, b) => a.startMs! + a.tookMs - (b.startMs! + b.tookMs));
   for (let i = 0; i < timed.length; i += SPANS) {
     const some = timed.slice(i, i + SPANS);

@@ -17,6 +17,8 @@ export interface BenchRequest {
   readonly cachedTokens: number | undefined;
   /** Why it failed; undefined if it did not. */
   readonly error: string | undefined;
+  /** It was under way when the run was over: it is load, and what it gave until then counts, but it has not ended. */
+  readonly unfinished?: boolean;
 }
 
 /** Sums over a run, for files that name no single requests or only some. Means are in milliseconds. */
