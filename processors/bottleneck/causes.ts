@@ -148,6 +148,14 @@ add('replica-unavailable', 'kv-saturation', 'peers', [5, 90], 0.4);
 add('replica-unavailable', 'admission-limited|prefill-bound', 'peers', [5, 120], 0.4);
 add('replica-unavailable', 'preemption-thrash|decode-bandwidth-bound', 'peers', [5, 120], 0.3);
 add('replica-unavailable', 'capacity-knee|pd-imbalance', 'line', [5, 180], 0.3);
+// The others carry the load of what is gone or stands still, and show every sign of more load.
+add(
+  'engine-stall|collective-stall|replica-unavailable|crash-loop',
+  'host-bound|prefill-decode-interference|replica-outlier|prefill-bound|queue-saturation|kv-saturation|admission-limited|decode-bandwidth-bound|kv-exhaustion-forecast',
+  'peers',
+  [0, 180],
+  0.3,
+);
 // What stands still lets its queue grow; what comes back finds a cold cache and everything that waited.
 add('engine-stall', 'queue-saturation|admission-limited|kv-saturation', 'same', [0, 90], 0.4);
 add('engine-stall|replica-unavailable', 'replica-outlier|prefill-bound|queue-saturation', 'same', [30, 300], 0.3);
@@ -165,6 +173,14 @@ add(
   'line',
   [0, 90],
   0.4,
+);
+add('offered-load-surge|workload-shift', 'kv-exhaustion-forecast', 'line', [0, 180], 0.5);
+add(
+  'offered-load-surge|workload-shift',
+  'host-bound|prefill-decode-interference|replica-outlier|decode-bandwidth-bound|frontend-bound',
+  'line',
+  [0, 120],
+  0.3,
 );
 add('workload-shift', 'queue-saturation|slo-burn', 'line', [0, 120], 0.3);
 add(

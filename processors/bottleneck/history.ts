@@ -216,7 +216,9 @@ function cautious(l: Location, values: readonly number[]): Location {
   const third = Math.floor(n / 3);
   const late = median(values.slice(-third));
   const drift = late - median(values.slice(0, third));
-  return Math.abs(drift) > l.scale ? { ...l, median: late + drift, scale } : { ...l, scale };
+  if (Math.abs(drift) <= l.scale) return { ...l, scale };
+  const bound = Math.abs(late) / 2;
+  return { ...l, median: late + Math.max(-bound, Math.min(bound, drift)), scale };
 }
 
 /** A cohort's pooled past of r, recomputed once a minute. */

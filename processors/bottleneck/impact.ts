@@ -110,7 +110,9 @@ export function createImpacts(world: World): Impacts {
       return { kind, now: m.value, before: undefined, loss: 0, raw: undefined, z: 0, n: m.n };
     const raw = m.value / base.median - 1;
     const z = (m.value - base.median) / base.scale;
-    return { kind, now: m.value, before: base.median, loss: z >= 3 && raw > 0 ? raw : 0, raw, z, n: m.n };
+    // A past of a few minutes: small losses cannot be told from a service that fills up.
+    const young = 0.6 * Math.max(0, 1 - base.n / 30);
+    return { kind, now: m.value, before: base.median, loss: z >= 3 && raw > young ? raw : 0, raw, z, n: m.n };
   }
 
   function againstPeers(list: readonly { entity: Entity; latencies: LatencyNow[] }[]): void {

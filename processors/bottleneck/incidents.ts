@@ -90,9 +90,8 @@ interface Tracked {
   freeze: Span;
 }
 
-/** What nobody sees: the score of "something else", against which even a single candidate must hold its own. */
-const OTHER = { confidence: -0.85, perWeight: 1.1 };
-
+/** Scores add up evidence as if every finding were another; they are not, so that rivals are weighed more softly than that. */
+const SOFTNESS = 0.6;
 export function createIncidents(
   world: World,
   impacts: Impacts,
@@ -264,16 +263,33 @@ export function createIncidents(
     const roots = ranking.roots.length > 0 ? ranking.roots : ranking.candidates.slice(0, 1);
     const head = roots[0]!;
     const weightOf = (f: Active) => (f.detector.id === 'slo-burn' ? 2 : RANK[f.severity] * 0.5 + 0.5);
-    const weight = withoutSiblings(component, weightOf).reduce((sum, f) => sum + weightOf(f), 0);
-    const other = OTHER.confidence + Math.log(0.1) + OTHER.perWeight * weight;
-    const top = Math.max(other, ...ranking.candidates.map((c) => c.score));
+    const kinds = withoutSiblings(
+      component.filter((f) => f.detector.class !== 'context'),
+      weightOf,
+    );
+    // How much of what is to be explained a cause explains; siblings count once, itself not at all.
+    const coverage = (c: Candidate): number => {
+      let all = 0;
+      let explained = 0;
+      for (const f of kinds) {
+        if (f === c.finding || isSibling(f, c.finding)) continue;
+        all += weightOf(f);
+        const best = component.reduce(
+          (a, g) => (g === f || isSibling(g, f) ? Math.max(a, c.explains.get(g)?.strength ?? 0) : a),
+          0,
+        );
+        explained += weightOf(f) * Math.min(1, best / EXPLAINED);
+      }
+      return all > 0 ? explained / all : 1;
+    };
+    const top = Math.max(...ranking.candidates.map((c) => c.score));
     // Siblings are one cause in many places: none of them is a rival of another.
     const rivals = (c: Candidate) => ranking.candidates.filter((d) => !isSibling(c.finding, d.finding));
     const probabilities = new Map(
       ranking.candidates.map((c) => {
-        const total = Math.exp(other - top) + rivals(c).reduce((sum, d) => sum + Math.exp(d.score - top), 0);
-        const share = Math.exp(c.score - top) / total;
-        const certain = 0.4 + 0.6 * c.finding.confidence;
+        const total = rivals(c).reduce((sum, d) => sum + Math.exp((d.score - top) * SOFTNESS), 0);
+        const share = Math.exp((c.score - top) * SOFTNESS) / total;
+        const certain = (0.45 + 0.55 * c.finding.confidence) * (0.55 + 0.45 * coverage(c));
         // A symptom at the head means that its cause was not seen.
         const { detector } = c.finding;
         const cap = detector.class !== 'symptom' ? 1 : detector.canBeRoot ? 0.75 : 0.3;
@@ -357,7 +373,8 @@ export function createIncidents(
     return component.some((f) => {
       const { detector } = f;
       if (f.state !== 'firing' || detector.family === 'telemetry') return false;
-      if (detector.class === 'root') {
+      if (detector.id === 'kv-exhaustion-forecast') return false;
+      if (detector.class === 'root' || (detector.canBeRoot === true && f.grade === 'A')) {
         if (f.verdict?.tags.includes('application')) return false;
         if (f.severity === 'info') return f.grade !== 'C' && f.confidence >= 0.6 && now - f.firingAt >= 30_000;
         return f.confidence >= 0.6 || component.length > 1;
@@ -471,7 +488,9 @@ export function createIncidents(
           ...component.filter((f) => f.detector.class !== 'context').map((f) => f.onset.by),
         );
         const incident = build(t, component, now, false);
-        const rootless = detectors.get(incident.root.detector)?.class === 'symptom';
+        const head = component.find((f) => f.id === incident.root.finding);
+        // A hang or a dead replica is news without its cause.
+        const rootless = head?.detector.class === 'symptom' && head.verdict?.discrete !== true;
         if (!t.announced && rootless && now - t.openedAt < options.waitMs) continue;
         // That something else is wrong, nobody needs to be told: it waits for a cause that can be believed.
         if (!t.announced && incident.root.probability < LEAST_PROBABILITY) continue;

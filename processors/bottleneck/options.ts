@@ -78,7 +78,7 @@ export const bottleneckOptions = options({
   }),
   incident_wait: t.duration({
     description: 'How long symptoms wait for their cause before an incident is opened without one.',
-    default: '30s',
+    default: '2m',
   }),
   forget_after: t.duration({
     description: 'Entities without a sample for this long are forgotten.',

@@ -29,6 +29,13 @@ export function derived(
 }
 
 /**
+ * A factor over the usual, up to three times as demanding while little of the past is known: chance, and a service that fills up, look
+ * like harm then.
+ */
+export const overUsual = (factor: number, base: { readonly n: number }): number =>
+  1 + (factor - 1) * (1 + 2 * Math.max(0, 1 - base.n / 30));
+
+/**
  * Arrivals per second: the engine's own counter where it has one, else what finished plus what piled up (conservation).
  */
 export function arrivals(view: AnyView, windowMs: number): Measure | undefined {

@@ -107,14 +107,16 @@ export default defineDetector({
       const usual = base?.median ?? peer?.median;
       // What the container is denied explains a smaller rise.
       const factor = throttled !== undefined && throttled >= p.throttled ? 1 + (p.factor - 1) / 2 : p.factor;
-      const threshold = usual === undefined ? p.unknown : Math.max(p.gap, usual * factor);
+      const threshold =
+        usual === undefined ? p.unknown : Math.max(p.gap, usual * factor, base ? base.median + 4 * base.scale : 0);
       return view.judge({
         all: [
           view.atLeast('hook.engine_step', gap, threshold, `share of ${gaps.steps} step periods without GPU work`),
           ...(running ? [view.atLeast('inference.requests.running', running, 1)] : []),
         ],
         support: cpu,
-        grade: usual === undefined ? 'C' : 'A',
+        // The gaps are measured; that the host makes them is only sure where its CPU is seen to be short.
+        grade: usual === undefined ? 'C' : cpu.some((c) => c.known && c.holds) ? 'A' : 'B',
         tags: throttled !== undefined && throttled >= p.throttled ? ['quota'] : [],
         intensity: gap,
         summary: `Replica ${view.entity.id}: the GPU waits for the host ${percent(gap)} of the time between steps${usual !== undefined ? ` (usually ${percent(usual)})` : ''}${throttled !== undefined && throttled >= p.throttled ? `; its container is throttled in ${percent(throttled)} of CPU periods` : ''}.`,

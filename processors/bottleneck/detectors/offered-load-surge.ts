@@ -53,6 +53,10 @@ export default defineDetector({
     const retries = view.pooled('router').counter('inference.router.retries')?.increase(p.window)?.value ?? 0;
     const storm = failed + aborted + retries >= 0.2 * Math.max(1, (rate.value * p.window) / 1000);
     const z = (rate.value - base.median) / base.scale;
+    // More tokens because the prompts are longer is another mix, not more demand: requests must make at least half of the rise.
+    const more = rate.value / Math.max(1e-9, base.median);
+    const byRequests =
+      work !== undefined && usualWork !== undefined && more >= Math.sqrt(work / Math.max(1e-9, usualWork.median));
     return view.judge({
       all: [],
       any: [
@@ -68,7 +72,7 @@ export default defineDetector({
         ),
         view.atLeast(
           'inference.request.prompt.tokens',
-          work !== undefined && usualWork && (work - usualWork.median) / usualWork.scale >= p.z && z >= 2
+          work !== undefined && usualWork && (work - usualWork.median) / usualWork.scale >= p.z && z >= 2 && byRequests
             ? work / Math.max(1e-9, usualWork.median)
             : 0,
           p.factor,

@@ -1,6 +1,6 @@
 import { t } from '../../../config/schema.ts';
 import { defineDetector } from '../detector.ts';
-import { computedTokens, derived, hitRatio, percent, seconds } from '../readings.ts';
+import { computedTokens, derived, hitRatio, overUsual, percent, seconds } from '../readings.ts';
 
 export default defineDetector({
   id: 'prefill-bound',
@@ -78,7 +78,7 @@ export default defineDetector({
       : view.atLeast(
           'gen_ai.server.time_to_first_token',
           base ? { ...mean, baseline: base } : undefined,
-          base ? Math.max(base.median * p.factor, base.median + 4 * base.scale) : 0,
+          base ? Math.max(base.median * overUsual(p.factor, base), base.median + 4 * base.scale) : 0,
         );
     const steps = view.events.steps(view.entity)?.since(view.now - view.wf, (s) => s.end) ?? [];
     let withPrefill = 0;

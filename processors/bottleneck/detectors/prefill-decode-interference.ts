@@ -1,7 +1,7 @@
 import { t } from '../../../config/schema.ts';
 import { defineDetector } from '../detector.ts';
 import type { Step } from '../events.ts';
-import { derived, percent, seconds } from '../readings.ts';
+import { derived, overUsual, percent, seconds } from '../readings.ts';
 
 interface Fit {
   /** Share of step time that prefill tokens cost while others decode. */
@@ -106,7 +106,7 @@ export default defineDetector({
       ? view.atLeast(
           'inference.inter_token.latency',
           { ...mean, baseline: base },
-          Math.max(base.median * p.factor, base.median + 4 * base.scale),
+          Math.max(base.median * overUsual(p.factor, base), base.median + 4 * base.scale),
         )
       : undefined;
     const tail =
@@ -137,7 +137,7 @@ export default defineDetector({
         ],
         any: harm,
         support: harm.length > 1 && harm.every((c) => c.holds) ? [harm[1]] : [],
-        grade: 'A',
+        grade: usual ? 'A' : 'C',
         intensity: fit.share,
         summary: `Replica ${view.entity.id}: prompt chunks take ${percent(fit.share)} of step time from requests that decode${usual ? ` (usually ${percent(usual.median)})` : ''}; a token takes ${seconds(mean.value)}.`,
       });

@@ -126,7 +126,9 @@ export default defineDetector({
   wouldChangeMyMind: 'Arrivals per replica are even (then the busiest is slow), or the busiest does not wait.',
   evaluate(view) {
     const p = view.params;
-    if (view.entity.kind === 'service' && view.related('pool').length > 0) return view.hold();
+    // Its pools are judged one by one; a pool that only a router knows of has no replicas, and is judged as the service.
+    const pools = view.entity.kind === 'service' ? view.related('pool') : [];
+    if (pools.some((pool) => view.topology.related(pool, 'replica').length > 0)) return view.hold();
     const cohorts = new Map<string, Load[]>();
     for (const e of view.related('replica')) {
       const load = loadOf(view.on(e), p.window);

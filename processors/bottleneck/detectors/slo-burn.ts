@@ -4,7 +4,7 @@ import { defineDetector } from '../detector.ts';
 import { LATENCIES, LATENCY_KINDS, type LatencyKind } from '../impact.ts';
 import type { HistogramReading, Measure } from '../measure.ts';
 import type { Condition } from '../outcome.ts';
-import { derived, percent, seconds } from '../readings.ts';
+import { derived, overUsual, percent, seconds } from '../readings.ts';
 
 const WORDS: Record<LatencyKind, string> = { ttft: 'TTFT', itl: 'ITL', e2e: 'request time' };
 
@@ -86,7 +86,7 @@ export default defineDetector({
                   },
                 }
               : { ...ratio, value: Math.min(ratio.value, 0) },
-            p.factor - 1,
+            overUsual(p.factor, base) - 1,
           ),
           words: `${WORDS[kind]} is ${seconds(mean.value)}, usually ${seconds(base.median)}`,
         });

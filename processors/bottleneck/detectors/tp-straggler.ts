@@ -103,7 +103,10 @@ export default defineDetector({
         view.atLeast('hook.collective', best.share, needed, 'share of last arrivals'),
         view.atMost('hook.collective', best.p, p.p, 'chance'),
       ],
-      support: [view.atMost('hook.collective', best.pureShare, 0.6, 'transfer / (transfer + waiting)')],
+      support: [
+        view.atMost('hook.collective', best.pureShare, 0.6, 'transfer / (transfer + waiting)'),
+        view.atLeast('hook.collective', best.share, 0.9, 'nearly always the same rank'),
+      ],
       grade: 'A',
       intensity: best.saving,
       summary: `Rank ${view.entity.id}${gpu ? ` (GPU ${gpu.id})` : ''} arrives last in ${percent(best.share)} of ${best.ops} collectives; the others wait ${percent(best.saving)} of the time for it.`,
