@@ -5,6 +5,7 @@
 import { resolve } from '../../config/schema.ts';
 import { defineProcessor } from '../../pipeline/component.ts';
 import { describeError } from '../../pipeline/errors.ts';
+import { type MeasuredLimits, measuredLimits, readBaseline } from '../../pipeline/kit/baseline/file.ts';
 import type { Timer } from '../../pipeline/kit/clock.ts';
 import { outbox } from '../../pipeline/kit/outbox.ts';
 import { createTopology, type Entity, WEAK } from '../../pipeline/kit/topology.ts';
@@ -66,6 +67,8 @@ export const bottleneck = defineProcessor({
     const names = new Map<Entity, EntityName>();
     let namesVersion = -1;
     const paramsMemo = new Map<string, unknown>();
+    const { baseline } = (config.detectors as Record<string, { baseline?: string }>)['capacity-knee'] ?? {};
+    const measured = baseline === undefined ? new Map<string, MeasuredLimits>() : await limitsIn(baseline);
 
     const world: World = {
       topology,
@@ -93,7 +96,7 @@ export const bottleneck = defineProcessor({
         return name;
       },
       params(detector, entity) {
-        const key = `${detector.id}|${config.overrides.length > 0 ? overrideKey(entity) : ''}`;
+        const key = `${detector.id}|${config.overrides.length > 0 || measured.size > 0 ? overrideKey(entity) : ''}`;
         let params = paramsMemo.get(key);
         if (!params) {
           params = paramsOf(detector, entity);
@@ -139,7 +142,8 @@ export const bottleneck = defineProcessor({
       const models = [entity, ...topology.related(entity, 'replica').map((r) => r.entity)].map(
         (e) => e.attributes['model'],
       );
-      let extra: Record<string, unknown> = {};
+      let extra: Record<string, unknown> =
+        detector.id === 'capacity-knee' ? { ...measured.get(name.service ?? '') } : {};
       for (const o of config.overrides) {
         if (o.service !== undefined && o.service !== name.service) continue;
         if (o.pool !== undefined && o.pool !== name.pool) continue;
@@ -359,6 +363,16 @@ export const bottleneck = defineProcessor({
 
 const modeIn = (section: object, d: AnyDetector): Mode =>
   ((section as Record<string, { mode?: Mode } | undefined>)[d.id]?.mode ?? 'on') as Mode;
+
+async function limitsIn(path: string): Promise<ReadonlyMap<string, MeasuredLimits>> {
+  try {
+    return measuredLimits(await readBaseline(path));
+  } catch (error) {
+    throw new Error(`${path} (detectors::capacity-knee::baseline) cannot be used: ${describeError(error)}`, {
+      cause: error,
+    });
+  }
+}
 
 function sloOf(section: { ttft?: number; itl?: number; e2e?: number; objective: number } | undefined): Slo | undefined {
   if (!section || (section.ttft === undefined && section.itl === undefined && section.e2e === undefined))

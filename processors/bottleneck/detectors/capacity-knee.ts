@@ -96,6 +96,21 @@ export default defineDetector({
     points: t.integer({ description: 'Fewest past points.', default: 40, minimum: 12 }),
     least: t.number({ description: 'A knee below this many requests at once is noise.', default: 8, minimum: 0 }),
     mix: t.number({ description: 'Change of prompt length that makes the past useless.', default: 1.4, minimum: 1 }),
+    baseline: t.optional(
+      t.path({
+        description:
+          'A file that `enginelight baseline` wrote: for the services in it, its knee and its load within the SLO count instead of what the past hour tells.',
+      }),
+    ),
+    knee: t.optional(t.number({ description: 'Requests at once at the knee, measured.', minimum: 0 })),
+    feasible: t.optional(
+      t.number({ description: 'Requests at once up to which the SLO holds, measured.', minimum: 0 }),
+    ),
+    replicas: t.integer({
+      description: 'Replicas with which that was measured; with more or fewer it is in proportion. 0: unknown.',
+      default: 0,
+      minimum: 0,
+    }),
   },
   not: [
     'a fault that lowered the output at the same load',
@@ -117,6 +132,32 @@ export default defineDetector({
     if (!running || !waiting || !output)
       return view.missing('inference.requests.running', 'inference.requests.waiting', 'inference.tokens.generated');
     const load = running.value + waiting.value;
+    if (p.knee !== undefined || p.feasible !== undefined) {
+      const now = view
+        .related('replica')
+        .filter((e) => !/^(frontend|router)$/.test(String(e.attributes['role']))).length;
+      const scale = p.replicas > 0 && now > 0 ? now / p.replicas : 1;
+      const limit = Math.min(p.knee ?? Infinity, p.feasible ?? Infinity) * scale;
+      const which = limit < (p.knee ?? Infinity) * scale ? 'the load within the SLO' : 'the knee';
+      const share = load / limit;
+      return view.judge({
+        all: [
+          view.atLeast(
+            'inference.requests.running',
+            share,
+            p.share,
+            `load over ${which}, ${limit.toFixed(0)}, measured`,
+          ),
+        ],
+        grade: 'B',
+        severity: 'info',
+        intensity: share,
+        sizes: {
+          Q2: { size: `capacity for ${Math.ceil(load)} concurrent requests; measured were ${Math.round(limit)}` },
+        },
+        summary: `${view.entity.kind === 'pool' ? 'Pool' : 'Service'} ${view.entity.id}: ${Math.round(load)} requests at once, and ${which} that was measured is at ${Math.round(limit)}.`,
+      });
+    }
     view.baseline('knee.load', load);
     view.baseline('knee.output', output.value);
     const lengths = engines.histogram('inference.request.prompt.tokens')?.mean(view.ws);
