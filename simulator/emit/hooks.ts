@@ -6,6 +6,7 @@
 
 import type { Random } from '../random.ts';
 import { random } from '../random.ts';
+import { expertComm, tensorComm } from '../world/comms.ts';
 import { allToAllTime, expertImbalance } from '../world/step-time.ts';
 import type { Rank, Replica, StageDetail, StepInfo, TransferInfo, World } from '../world/types.ts';
 import { attributes, hexId, nanos, spansLine, spanText, type Value } from './otlp.ts';
@@ -104,7 +105,7 @@ export function hookEmitter(w: World, epochMs: number, put: (line: string) => vo
     const expert = spec.deploy.ep;
     if (R < 2 && !expert) return;
     const backend = rep.sku.vendor === 'amd' ? 'rccl' : 'nccl';
-    const commId = `tp-${rep.id}${spec.deploy.dp > 1 ? `-dp${d.dp}` : ''}${spec.deploy.pp > 1 ? `-pp${d.stage}` : ''}`;
+    const commId = tensorComm(rep, d.dp, d.stage);
     const n = Math.min(most, d.ops);
     let clock = info.stageStart[d.stage]!;
     const arrive = new Float64Array(R);
@@ -156,7 +157,7 @@ export function hookEmitter(w: World, epochMs: number, put: (line: string) => vo
       const x = x0 * (1 + 0.04 * Math.abs(noise.normal()));
       for (let r = 0; r < R; r++)
         add(ranks[r]!, 'collective', arrive[r]!, last + x * (1 + 0.04 * noise.next()), [
-          ['comm.id', `ep-${rep.id}`],
+          ['comm.id', expertComm(rep)],
           ['comm.seq', rep.commSeq + k],
           ['comm.op', 'all_to_all'],
           ['comm.bytes', Math.round((tokens * rep.model.hidden * rep.model.topK) / R)],
@@ -253,7 +254,7 @@ export function hookEmitter(w: World, epochMs: number, put: (line: string) => vo
         for (const rank of group) {
           if (rank.global === rep.hungRank) continue;
           add(rank, 'collective', rep.hungAt, w.now, [
-            ['comm.id', `tp-${rep.id}`],
+            ['comm.id', tensorComm(rep, group[0]!.dp, group[0]!.pp)],
             ['comm.seq', rep.commSeq],
             ['comm.op', 'all_reduce'],
             ['comm.bytes', 65536],

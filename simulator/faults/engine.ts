@@ -1,4 +1,5 @@
 /** What goes wrong inside the engines: settings, memory, caches, kernels, parallelism. */
+import { expertComm, groupEntity, tensorComm } from '../world/comms.ts';
 import { flush } from '../world/kv-cache.ts';
 import { crash, hang } from '../world/lifecycle.ts';
 import type { Replica } from '../world/types.ts';
@@ -249,12 +250,8 @@ export const engineFaults: readonly FaultKind[] = [
     },
     root: (_w, v) => ({
       id: 'ep-imbalance',
-      entity: `group:ep-${v.replica!.id}`,
-      accept: [
-        `ep-imbalance@${replicaEntity(v.replica!)}`,
-        `ep-imbalance@group:${v.replica!.id}`,
-        `ep-imbalance@${rankEntity(v.rank!)}`,
-      ],
+      entity: groupEntity(v.replica!, expertComm(v.replica!)),
+      accept: [`ep-imbalance@${replicaEntity(v.replica!)}`, `ep-imbalance@${rankEntity(v.rank!)}`],
     }),
     evidence: ['hooks', 'engine'],
   },
@@ -287,10 +284,9 @@ export const engineFaults: readonly FaultKind[] = [
       w.spec.deploy.tp * w.spec.deploy.dp > 1
         ? {
             id: 'collective-stall',
-            entity: `group:tp-${v.replica!.id}`,
+            entity: groupEntity(v.replica!, tensorComm(v.replica!, v.rank!.dp, v.rank!.pp)),
             accept: [
               `collective-stall@${replicaEntity(v.replica!)}`,
-              `collective-stall@group:${v.replica!.id}`,
               `collective-stall@${rankEntity(v.rank!)}`,
               `engine-stall@${replicaEntity(v.replica!)}`,
             ],

@@ -1,4 +1,5 @@
 /** What goes wrong between GPUs and between nodes. */
+import { tensorGroups } from '../world/comms.ts';
 import { reshare } from '../world/network.ts';
 import type { Replica, World } from '../world/types.ts';
 import { type FaultKind, nodeEntity, type RootTruth, replicaEntity, type Victim } from './types.ts';
@@ -11,8 +12,12 @@ const group =
   (detector: string) =>
   (_w: World, v: Victim): RootTruth => ({
     id: detector,
-    entity: `group:tp-${v.replica!.id}`,
-    accept: [`${detector}@${replicaEntity(v.replica!)}`, `${detector}@group:${v.replica!.id}`, `${detector}@link:*`],
+    entity: tensorGroups(v.replica!)[0]!,
+    accept: [
+      ...tensorGroups(v.replica!).map((g) => `${detector}@${g}`),
+      `${detector}@${replicaEntity(v.replica!)}`,
+      `${detector}@link:*`,
+    ],
   });
 
 const pairs = (w: World, v: Victim): string[] => {
