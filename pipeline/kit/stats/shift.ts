@@ -64,7 +64,9 @@ export function shiftOf(before: Numbers, after: Numbers, consecutive: boolean): 
 
 /** By how much the variance of a mean grows when neighbours resemble each other (first order). */
 function inflation(values: Numbers): number {
-  const r = Math.min(0.9, Math.max(0, autocorrelation(values)));
+  // Short series look less alike than they are, by about (1 + 3r)/n.
+  const n = values.length;
+  const r = Math.min(0.9, Math.max(0, (n * autocorrelation(values) + 1) / Math.max(1, n - 3)));
   return (1 + r) / (1 - r);
 }
 
@@ -76,12 +78,13 @@ function spread(values: Float64Array): number {
 export type ShiftVerdict = 'regressed' | 'improved' | 'equivalent' | 'inconclusive';
 
 /**
- * What a shift means. `band` is the relative difference that does not matter (0.03); beyond it the whole interval must lie, and
- * inside it for two to be called equivalent. `worse`: which way is bad.
+ * What a shift means. `band` is the relative difference that does not matter (0.03): a difference is one when it is no chance,
+ * its interval does not hold "no difference", and its size is beyond the band; two are equivalent when the whole interval lies
+ * inside the band. `worse`: which way is bad.
  */
 export function judgeShift(shift: Shift, band: number, worse: 'up' | 'down', p = shift.p): ShiftVerdict {
-  const up = shift.low > 1 + band;
-  const down = shift.high < 1 / (1 + band);
+  const up = shift.low > 1 && shift.ratio > 1 + band;
+  const down = shift.high < 1 && shift.ratio < 1 / (1 + band);
   if ((up || down) && p < CERTAIN) return up === (worse === 'up') ? 'regressed' : 'improved';
   if (shift.low > 1 / (1 + band) && shift.high < 1 + band) return 'equivalent';
   return 'inconclusive';

@@ -28,11 +28,11 @@ describe('the shift between two sides', () => {
     }
   });
 
-  it('finds ten percent with ten runs that differ by three percent', () => {
+  it('finds ten percent with ten runs that differ by up to four percent', () => {
     const next = noise(2);
     let found = 0;
     for (let i = 0; i < 500; i++) {
-      const s = shiftOf(runs(10, 1, 0.03, next), runs(10, 1.1, 0.03, next), false)!;
+      const s = shiftOf(runs(10, 1, 0.04, next), runs(10, 1.1, 0.04, next), false)!;
       if (judgeShift(s, 0.03, 'up') === 'regressed') found++;
     }
     expect(found).toBeGreaterThanOrEqual(475);
@@ -72,6 +72,31 @@ describe('the shift between two sides', () => {
     const plain = shiftOf(a, b, false)!;
     const wide = shiftOf(a, b, true)!;
     expect(wide.high / wide.low).toBeGreaterThan(plain.high / plain.low);
+  });
+
+  it('takes minutes that resemble each other for no change either', () => {
+    const next = noise(6);
+    const walk = (phi: number) => {
+      let x = next();
+      return Array.from({ length: 20 }, () => {
+        x = phi * x + Math.sqrt(1 - phi * phi) * next();
+        return Math.exp(0.05 * x);
+      });
+    };
+    for (const phi of [0.3, 0.6]) {
+      let wrong = 0;
+      for (let i = 0; i < 600; i++) {
+        if (judgeShift(shiftOf(walk(phi), walk(phi), true)!, 0.03, 'up') === 'regressed') wrong++;
+      }
+      expect(wrong).toBeLessThanOrEqual(8);
+    }
+  });
+
+  it('calls no difference one that is certain but does not matter', () => {
+    const next = noise(7);
+    const s = shiftOf(runs(30, 1, 0.005, next), runs(30, 1.02, 0.005, next), false)!;
+    expect(s.low).toBeGreaterThan(1);
+    expect(judgeShift(s, 0.03, 'up')).toBe('equivalent');
   });
 
   it('calls fewer tokens a regression where down is worse', () => {
