@@ -34,6 +34,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<C
     summary: 'Draw where the time of requests, steps and ranks in a recording went',
     load: async () => (await import('./commands/flamegraph.ts')).flamegraph,
   },
+  waterfall: {
+    summary: 'Say what the time to first token is made of, of slow requests and usual ones',
+    load: async () => (await import('./commands/waterfall.ts')).waterfall,
+  },
   validate: {
     summary: 'Say every mistake of a config at once, with its place',
     load: async () => (await import('./commands/validate.ts')).validate,

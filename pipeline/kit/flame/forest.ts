@@ -172,7 +172,7 @@ function align({ size, start: raw, duration, who, whos }: SpanStore, parent: Int
     const p = parent[i]!;
     if (p < 0) continue;
     const [from, to] = [whos[who[p]!]!.host, whos[who[i]!]!.host];
-    const by = from === to ? 0 : (found.get(`${from}\n${to}`) ?? 0);
+    const by = from === to ? 0 : Math.round(found.get(`${from}\n${to}`) ?? 0);
     if (by !== 0) shifted.set(to, by / 1e6);
     moved[i] = moved[p]! + by;
     start[i]! += moved[i]!;

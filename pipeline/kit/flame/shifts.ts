@@ -41,7 +41,7 @@ export function createShifts(): Shifts {
         const low = quantile(least, 0.95);
         const high = quantile(most, 0.05);
         const shift = low > high ? (low + high) / 2 : Math.min(high, Math.max(low, 0));
-        if (low > 0 || high < 0) out.set(key, Math.round(shift));
+        if (low > 0 || high < 0) out.set(key, shift);
       }
       return out;
     },
