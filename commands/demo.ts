@@ -204,11 +204,12 @@ function conclude(truth: Truth, elapsed: number, to: Watching): void {
   screen.say(`\n${paint('bold', 'What really happened')}, and what was said (times of the simulation)`);
   if (truth.roots.length === 0) screen.say('  nothing broke');
   for (const root of truth.roots) {
-    const verdict = verdictOn(root, screen.said);
+    const { right, text } = verdictOn(root, screen.said);
+    const missed = root.impact ? paint('red', 'missed') : paint('dim', 'silent');
     screen.say(
-      `  ${stamp(root.onset)}  ${paint('bold', `${root.id} on ${root.entity}`)}  (${root.fault}, ${Math.round(root.dose * 100)} %)${root.impact ? '' : '  nobody felt it'}`,
+      `  ${stamp(root.onset)}  ${paint('bold', `${root.id} on ${root.entity}`)}  (${root.fault}, ${Math.round(root.dose * 100)} %)${root.impact ? '' : '  too little for anybody to feel'}`,
     );
-    screen.say(`         ${verdict.right ? paint('green', 'right') : paint('red', 'missed')}  ${verdict.text}`);
+    screen.say(`         ${right ? paint('green', 'right') : missed}  ${text}`);
   }
   const stray = strays(truth, screen.said);
   screen.say(

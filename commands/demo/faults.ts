@@ -75,6 +75,12 @@ export function demoFaultNames(world: World): string[] {
   return FAULTS.filter((f) => !f.benign && drawn(world, f.kind, 0)).map((f) => f.kind);
 }
 
+/** Faults of which the demo's cluster, at its load, feels nothing below this dose. */
+const STRONG: Readonly<Record<string, number>> = { 'cpu-quota': 0.6, 'cpu-steal': 0.3, 'noisy-host': 0.6 };
+
+const doseOf = ({ kind, doses }: (typeof FAULTS)[number]): number =>
+  STRONG[kind] ?? doses.filter((d) => d <= 0.3).at(-1) ?? doses[0]!;
+
 function drawn(world: World, kind: string, draw: number): DemoFault | undefined {
   const fault = faultKind(kind);
   if (!fault || fault.impossible?.(world.spec)) return undefined;
@@ -89,8 +95,7 @@ function drawn(world: World, kind: string, draw: number): DemoFault | undefined 
     });
     const entity = inject[0]?.entity;
     if (entity === undefined || typeof findVictim(world, entity) === 'string') return undefined;
-    const strong = fault.doses.filter((d) => d <= 0.3).at(-1) ?? fault.doses[0]!;
-    return { kind, entity, dose: strong, summary: fault.summary };
+    return { kind, entity, dose: doseOf(fault), summary: fault.summary };
   } catch {
     return undefined;
   }
