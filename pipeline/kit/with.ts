@@ -1,8 +1,12 @@
 /** Items with another resource or other attributes, remembered so that what is shared stays shared. */
 import type { Batch, LogRecord, Point, Resource, Series, Span } from '../model.ts';
 import { logsBatch, metricsBatch, tracesBatch } from '../model.ts';
+import { reopenWithResources } from '../wire/otlp/index.ts';
 
-/** Returns the batch with every resource changed; the same batch if nothing changes. `change` is asked once a resource. */
+/**
+ * Returns the batch with every resource changed; the same batch if nothing changes. `change` is asked once a resource. Items
+ * of a request that nobody has looked into are not decoded for it.
+ */
 export function resourceChanger(change: (resource: Resource) => Resource): (batch: Batch) => Batch {
   const resources = new WeakMap<Resource, Resource>();
   const changed = (resource: Resource): Resource => {
@@ -22,6 +26,8 @@ export function resourceChanger(change: (resource: Resource) => Resource): (batc
     return resource === item.resource ? item : { ...item, resource };
   };
   return (batch) => {
+    const reopened = reopenWithResources(batch, changed);
+    if (reopened !== undefined) return reopened;
     if (batch.signal === 'metrics') return series(batch);
     if (batch.signal === 'traces') return mapped(batch, batch.items, one, tracesBatch);
     return mapped(batch, batch.items, one, logsBatch);

@@ -42,6 +42,14 @@ export function frame(message: Uint8Array, compressed: boolean): Uint8Array {
   return framed;
 }
 
+/** Room for a message of this length, to be written, that `frame` does not copy when it is sent uncompressed. */
+export function framable(length: number): Uint8Array {
+  const whole = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + length);
+  whole[0] = 0;
+  whole.writeUInt32BE(length, 1);
+  return whole.subarray(FRAME_HEADER_BYTES);
+}
+
 /** A text as the grpc-message header carries it: percent-encoded where it is not printable ASCII. */
 export function encodeGrpcMessage(text: string): string {
   let out = '';

@@ -2,7 +2,16 @@
  * OTLP: batches to requests and back, in protobuf and JSON. Without loss relative to the model; what the model leaves out
  * (envelopes without items, metrics without points, all-zero ids) is dropped on reading.
  */
-import { type Batch, itemCount, type LogRecord, lazyBatch, type Point, type Signal, type Span } from '../../model.ts';
+import {
+  type Batch,
+  itemCount,
+  type LogRecord,
+  lazyBatch,
+  type Point,
+  type Resource,
+  type Signal,
+  type Span,
+} from '../../model.ts';
 import { Reader } from '../protobuf/reader.ts';
 import { readMetrics } from './decode-metrics.ts';
 import { readLogs, readTraces } from './decode-traces.ts';
@@ -15,6 +24,7 @@ import { readJson, readJsonRequest } from './json-decode.ts';
 import { jsonOf } from './json-encode.ts';
 import type { JsonObject } from './json-values.ts';
 import { createRejections, type Rejections } from './rejections.ts';
+import { changeResources } from './reopen.ts';
 
 export { ProtobufError } from '../protobuf/reader.ts';
 export { attributesOf } from './attributes.ts';
@@ -32,8 +42,8 @@ export {
 
 export type OtlpEncoding = 'protobuf' | 'json';
 
-/** Protobuf requests that batches were opened from. */
-const opened = new WeakMap<Batch, Uint8Array>();
+/** Protobuf requests that batches were opened from, and how they are read when somebody asks. */
+const opened = new WeakMap<Batch, { readonly bytes: Uint8Array; readonly options: DecodeOptions }>();
 
 /**
  * The Export…ServiceRequest of a batch: neighbours of one resource, scope and metric share an envelope. For a batch of
@@ -42,7 +52,7 @@ const opened = new WeakMap<Batch, Uint8Array>();
 export function encodeRequest(batch: Batch, encoding: OtlpEncoding): Uint8Array {
   if (encoding === 'json') return Buffer.from(jsonOf(batch));
   const original = opened.get(batch);
-  if (original !== undefined) return original;
+  if (original !== undefined) return original.bytes;
   try {
     if (batch.signal === 'metrics') writeMetrics(writer, batch.items);
     else if (batch.signal === 'traces') writeTraces(writer, batch.items);
@@ -96,9 +106,25 @@ export function decodeRequest(
 export function openRequest(signal: Signal, bytes: Uint8Array, options: DecodeOptions = {}): Batch {
   const items = inspectRequest(signal, new Reader(bytes));
   if (items === undefined) return decodeRequest(signal, bytes, 'protobuf', options);
+  return open(signal, items, bytes, options);
+}
+
+function open(signal: Signal, items: number, bytes: Uint8Array, options: DecodeOptions): Batch {
   const batch = lazyBatch(signal, items, () => decodeRequest(signal, bytes, 'protobuf', options).items);
-  opened.set(batch, bytes);
+  opened.set(batch, { bytes, options });
   return batch;
+}
+
+/**
+ * An opened batch with other resources, its items not decoded for it; the same batch if nothing changes, undefined if it was
+ * not opened. `change` may be asked for one resource more than once.
+ */
+export function reopenWithResources(batch: Batch, change: (resource: Resource) => Resource): Batch | undefined {
+  const original = opened.get(batch);
+  if (original === undefined) return undefined;
+  const { bytes, options } = original;
+  const made = changeResources(bytes, options.interner ?? createInterner({}, false), change);
+  return made === bytes ? batch : open(batch.signal, itemCount(batch), made, options);
 }
 
 /**
@@ -108,15 +134,15 @@ export function openRequest(signal: Signal, bytes: Uint8Array, options: DecodeOp
 export function joinOpened(batches: readonly Batch[]): Batch | undefined {
   const parts: Uint8Array[] = [];
   for (const batch of batches) {
-    const bytes = opened.get(batch);
-    if (bytes === undefined) return undefined;
-    parts.push(bytes);
+    const original = opened.get(batch);
+    if (original === undefined) return undefined;
+    parts.push(original.bytes);
   }
   const first = batches[0];
   if (first === undefined) return undefined;
   const count = batches.reduce((sum, batch) => sum + itemCount(batch), 0);
   const all = lazyBatch(first.signal, count, () => batches.flatMap((batch) => batch.items as Point[]));
-  opened.set(all, Buffer.concat(parts));
+  opened.set(all, { bytes: Buffer.concat(parts), options: opened.get(first)?.options ?? {} });
   return all;
 }
 

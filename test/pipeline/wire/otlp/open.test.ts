@@ -1,12 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { itemCount, SIGNALS } from '../../../../pipeline/model.ts';
+import { resourceChanger } from '../../../../pipeline/kit/with.ts';
+import { type Batch, itemCount, type Resource, SIGNALS } from '../../../../pipeline/model.ts';
 import {
   decodeRequest,
   encodeRequest,
   joinOpened,
   openRequest,
   ProtobufError,
+  reopenWithResources,
 } from '../../../../pipeline/wire/otlp/index.ts';
 import { arbitraryBatch } from '../../../kit/otlp-arbitrary.ts';
 import { oracleEncode, plainRequest } from '../../../kit/otlp-oracle.ts';
@@ -108,4 +110,54 @@ describe.each(SIGNALS)('opened requests of %s', (signal) => {
     expect(joinOpened([opened, { ...opened } as typeof opened])).toBe(undefined);
     expect(joinOpened([])).toBe(undefined);
   });
+});
+
+const placed = (r: Resource): Resource =>
+  // Some of them only, and some of those with other parts than attributes.
+  Object.keys(r.attributes).length % 2 === 1
+    ? r
+    : { ...r, attributes: { ...r.attributes, site: 'a' }, schemaUrl: r.schemaUrl === '' ? 'urn:x' : '' };
+
+describe.each(SIGNALS)('an opened request of %s whose resources change', (signal) => {
+  test('holds what it would hold had it been decoded for that', () => {
+    fc.assert(
+      fc.property(arbitraryBatch(signal), (batch) => {
+        const bytes = oracleEncode(signal, plainRequest(batch));
+        const changed = reopenWithResources(openRequest(signal, bytes), placed)!;
+        const expected = resourceChanger(placed)({ ...decodeRequest(signal, bytes, 'protobuf') } as Batch);
+        expect(itemCount(changed)).toBe(batch.items.length);
+        expect(changed.items).toEqual(expected.items);
+        // And again, by whoever is sent it.
+        expect(decodeRequest(signal, encodeRequest(changed, 'protobuf'), 'protobuf').items).toEqual(expected.items);
+        const again = reopenWithResources(changed, (r) => ({ ...r, droppedAttributesCount: 7 }))!;
+        expect(again.items.length).toBe(batch.items.length);
+      }),
+      { numRuns: RUNS },
+    );
+  });
+
+  test('is itself if none does, and is not decoded', () => {
+    const opened = openRequest(signal, message(1, message(1, new Uint8Array(0))));
+    expect(reopenWithResources(opened, (r) => r)).toBe(opened);
+    expect(reopenWithResources({ ...opened } as Batch, placed)).toBe(undefined);
+    expect(resourceChanger((r) => r)(opened)).toBe(opened);
+  });
+});
+
+test('a resource that came in two parts, behind what it owns, is changed whole; what is not known stays', () => {
+  const pair = (key: string) =>
+    message(1, Buffer.concat([message(1, Buffer.from(key)), message(2, message(1, Buffer.from('v')))]));
+  const scope = message(2, message(2, message(5, Buffer.from('span'))));
+  const unknown = message(9, Buffer.from('later'));
+  const bytes = message(1, Buffer.concat([message(1, pair('a')), scope, unknown, message(1, pair('b')), scope]));
+  const changed = reopenWithResources(openRequest('traces', bytes), (r) => ({
+    ...r,
+    attributes: { ...r.attributes, c: 'w' },
+  }))!;
+  expect(changed.items.map((span) => (span as { resource: Resource }).resource.attributes)).toEqual([
+    { a: 'v', b: 'v', c: 'w' },
+    { a: 'v', b: 'v', c: 'w' },
+  ]);
+  const out = Buffer.from(encodeRequest(changed, 'protobuf'));
+  expect(out.includes(Buffer.concat([scope, unknown]))).toBe(true);
 });
