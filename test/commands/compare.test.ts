@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { baseline } from '../../commands/baseline.ts';
 import { compare } from '../../commands/compare.ts';
 import { loadCatalog } from '../../config/catalog.ts';
 import { processors } from '../../processors/index.ts';
@@ -52,6 +53,34 @@ function recording(name: string, minutes: number, ttft: (minute: number) => numb
   writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
   return join(folder, name);
 }
+/** A sweep over one vLLM replica that gives 50 tokens a second a request up to so many at once. */
+function sweep(name: string, seats: number): string {
+  const lines: string[] = [];
+  let tokens = 0;
+  [2, 5, 10, 15, 20, 30, 45, 60, 90].forEach((load, level) => {
+    for (let s = 0; s < 90; s += 5) {
+      tokens += 50 * Math.min(load, seats) * 5;
+      const body = [
+        '# TYPE vllm:num_requests_running gauge',
+        `vllm:num_requests_running{model_name="m"} ${load}`,
+        '# TYPE vllm:generation_tokens counter',
+        `vllm:generation_tokens_total{model_name="m"} ${tokens}`,
+        '# TYPE vllm:request_success counter',
+        `vllm:request_success_total{model_name="m",finished_reason="stop"} ${tokens / 100}`,
+        '',
+      ].join('\n');
+      const time = new Date(START + (level * 90 + s) * 1000).toISOString();
+      lines.push(
+        JSON.stringify({
+          scrape: { time, url: 'http://10.0.0.7:8000/metrics', labels: { replica: 'r0' }, status: 200, body },
+        }),
+      );
+    }
+  });
+  writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
+  return join(folder, name);
+}
+
 const run = (...args: string[]) => runCommand(compare, args, { registry });
 const TTFT = 'gen_ai.server.time_to_first_token';
 
@@ -98,6 +127,58 @@ describe('enginelight compare', () => {
     expect(ran.out).toMatch(/^NOT DECIDED/);
     expect(ran.out).toContain('fewer than 5 minutes on a side');
     expect((await run(short, short, '--strict')).code).toBe(1);
+  });
+
+  test('writes one HTML file that needs nothing else, with hostile names made harmless', async () => {
+    const before = recording('h1.jsonl', 20, () => 0.5);
+    const after = recording('h2.jsonl', 20, () => 0.6);
+    const evil = '<img src=x onerror=alert(1)>\u202e';
+    for (const file of [before, after]) {
+      const text = readFileSync(file, 'utf8').replaceAll('"replica":"r0"', `"replica":${JSON.stringify(evil)}`);
+      writeFileSync(file, text);
+    }
+    const page = join(folder, 'page.html');
+    expect((await run(before, after, '--format', 'html', '--output', page)).code).toBe(1);
+    const html = readFileSync(page, 'utf8');
+    expect(html).toMatch(/^<!doctype html>/);
+    expect(html).toContain("default-src 'none'");
+    expect(html).toMatch(/<h1>Worse: gen_ai\.server\.time_to_first_token of .* \+/);
+    expect(html).not.toMatch(/<img|<script|https?:|\u202e/);
+    expect(html).toContain('&lt;img src=x');
+    expect(html).toContain('Every replica (1)');
+    expect(statSync(page).mode & 0o077).toBe(0);
+  });
+
+  test('one service a side is the same service, whatever it is called; two that differ are not matched', async () => {
+    const before = recording('n1.jsonl', 20, () => 0.5);
+    const after = recording('n2.jsonl', 20, () => 0.6);
+    writeFileSync(after, readFileSync(after, 'utf8').replaceAll('"labels":{', '"labels":{"service":"new",'));
+    const result = JSON.parse((await run(before, after, '--format', 'json')).out);
+    expect(result.verdict).toBe('regressed');
+    expect(result.load).toHaveLength(1);
+    expect(result.load[0].service).toMatch(/ → new$/);
+  });
+
+  test('compares knee and capacity of two sweeps, and a baseline that was kept', async () => {
+    const old = sweep('old.jsonl', 40);
+    const now = sweep('now.jsonl', 30);
+    const base = join(folder, 'base.json');
+    const kept = await runCommand(baseline, [old, '--output', base], { registry });
+    expect(kept.code).toBe(0);
+    for (const side of [old, base]) {
+      const result = JSON.parse((await run(side, now, '--format', 'json')).out);
+      const [carried] = result.capacity;
+      expect(carried.verdict).toBe('regressed');
+      expect(carried.ratio.value).toBeCloseTo(0.75, 1);
+      expect(carried.knee[0].value).toBeGreaterThan(carried.knee[1].value);
+      expect(result.metrics.map((m: { signal: string }) => m.signal)).toContain('inference.tokens.generated');
+    }
+    const text = await run(base, now);
+    expect(text.out).toMatch(/Capacity: .* tokens\/s, -2\d %/);
+    const html = await run(old, now, '--format', 'html');
+    expect(html.out).toContain('What it carries');
+    writeFileSync(base, '{"schema": "enginelight.baseline/v2", "services": []}');
+    expect(await run(base, now)).toMatchObject({ code: 1, err: expect.stringContaining('it is no baseline') });
   });
 
   test('names what cannot be compared: an empty file, no file, a wrong range, one recording only', async () => {

@@ -3,6 +3,8 @@ import type { History, Line } from '../report-series.ts';
 import { benjaminiHochberg, holm } from '../stats/chance.ts';
 import { median, quantile, theilSen } from '../stats/robust.ts';
 import { blocksNeeded, FEWEST_BLOCKS, judgeShift, type Shift, type ShiftVerdict, shiftOf } from '../stats/shift.ts';
+import { type ComparedCapacity, compareCapacities } from './capacity.ts';
+import { type LoadedSide, renamed, servicesOf } from './sides.ts';
 
 /** What is judged: the signal, which way is worse, and the relative difference that does not matter. */
 export interface JudgedSignal {
@@ -37,6 +39,8 @@ export interface ComparedMetric {
   /** Absent for the whole service. */
   readonly replica?: string;
   readonly headline: boolean;
+  /** The relative difference that does not matter. */
+  readonly band: number;
   readonly blocks: readonly [before: number, after: number];
   readonly verdict: ShiftVerdict;
   /** Absent when there are too few blocks. */
@@ -61,6 +65,8 @@ export interface Comparison {
     readonly overlap: boolean;
   }[];
   readonly metrics: readonly ComparedMetric[];
+  /** What the sides carry, where their load tells. */
+  readonly capacity: readonly ComparedCapacity[];
   /** Differences that the same side showed against itself; such a metric is not decided. */
   readonly aa_failures: readonly { readonly signal: string; readonly service: string; readonly replica?: string }[];
 }
@@ -140,7 +146,22 @@ function atSameLoad(before: Blocks, after: Blocks): { before: number[]; after: n
 const distanceToBand = (ratio: number, band: number): number =>
   Math.max(0.01, Math.expm1(Math.abs(Math.abs(Math.log(ratio)) - Math.log1p(band))));
 
-/** Compares two sides. Runs are the blocks when both sides have five or more, minutes otherwise. */
+/**
+ * Compares two sides. Runs are the blocks when both sides have five or more, minutes otherwise. One service a side is the same
+ * service, whatever it is called.
+ */
+export function compareLoaded(before: LoadedSide, after: LoadedSide, judged = JUDGED): Comparison {
+  const signals = judged.map((j) => j.signal);
+  const [b, a] = [[...servicesOf(before, signals)], [...servicesOf(after, signals)]];
+  if (b.length === 1 && a.length === 1 && b[0] !== a[0]) {
+    const both = `${b[0]} → ${a[0]}`;
+    return compareLoaded(renamed(before, both), renamed(after, both), judged);
+  }
+  const result = compareSides(before.histories, after.histories, judged);
+  return { ...result, capacity: compareCapacities(before.carried, after.carried) };
+}
+
+/** The same without what the sides carry. */
 export function compareSides(before: Side, after: Side, judged: readonly JudgedSignal[] = JUDGED): Comparison {
   const byRun = before.length >= FEWEST_BLOCKS && after.length >= FEWEST_BLOCKS;
   const places = new Map<string, Set<string>>();
@@ -179,6 +200,7 @@ export function compareSides(before: Side, after: Side, judged: readonly JudgedS
           ...who,
           unit,
           headline: what.headline && replica === undefined,
+          band: what.band,
           blocks: [b.values.length, a.values.length] as const,
           judged: what,
         };
@@ -251,6 +273,7 @@ export function compareSides(before: Side, after: Side, judged: readonly JudgedS
     verdict,
     load,
     metrics,
+    capacity: [],
     aa_failures: aa,
   };
 }

@@ -1,4 +1,6 @@
 /** A comparison as text. */
+import type { Interval } from '../stats/knee.ts';
+import type { ComparedCapacity } from './capacity.ts';
 import type { ComparedMetric, Comparison } from './compare.ts';
 
 const WORDS = {
@@ -20,13 +22,16 @@ const percent = (ratio: number): string => {
   return `${p > 0 ? '+' : ''}${p.toFixed(Math.abs(p) < 10 ? 1 : 0)} %`;
 };
 
+/** Counts are per second here; shares have no unit. */
+const unitOf = ({ unit }: ComparedMetric): string => unit.replace(/^\{(.*)\}$/, '$1/s').replace(/^1$/, '');
+
 function row(m: ComparedMetric): string[] {
   const { shift } = m;
   const why = m.note ?? (m.need !== undefined ? `not enough, about ${m.need} blocks a side are needed` : '');
   return [
     m.headline ? `* ${m.signal}` : `  ${m.signal}`,
-    shift ? `${number(shift.before)} ${m.unit}` : '–',
-    shift ? `${number(shift.after)} ${m.unit}` : '–',
+    shift ? `${number(shift.before)} ${unitOf(m)}`.trimEnd() : '–',
+    shift ? `${number(shift.after)} ${unitOf(m)}`.trimEnd() : '–',
     shift ? percent(shift.ratio) : '–',
     shift ? `${percent(shift.low)} … ${percent(shift.high)}` : '–',
     `${m.verdict}${why === '' ? '' : ` (${why})`}`,
@@ -43,6 +48,17 @@ function table(rows: readonly string[][]): string[] {
   );
 }
 
+const interval = (i: Interval | null): string =>
+  i === null ? '–' : `${number(i.value)} (${number(i.low)} … ${number(i.high)})`;
+
+function capacityLines({ knee, capacity, ratio, verdict, note }: ComparedCapacity): string[] {
+  if (!ratio) return knee.some((k) => k) ? [`  Capacity: not compared (${note}).`] : [];
+  return [
+    `  Knee: ${interval(knee[0])} → ${interval(knee[1])} requests at once`,
+    `  Capacity: ${interval(capacity[0])} → ${interval(capacity[1])} tokens/s, ${percent(ratio.value)} (${percent(ratio.low)} … ${percent(ratio.high)}), ${verdict}`,
+  ];
+}
+
 export function comparisonText(c: Comparison): string {
   const lines = [WORDS[c.verdict], ''];
   for (const { service, before, after, overlap } of c.load) {
@@ -53,6 +69,8 @@ export function comparisonText(c: Comparison): string {
     const head = ['  metric', 'before', 'after', 'change', '95 % interval', 'verdict'];
     const whole = own.filter((m) => m.replica === undefined);
     if (whole.length > 0) lines.push(...table([head, ...whole.map(row)]));
+    const carried = c.capacity.find((x) => x.service === service);
+    if (carried) lines.push(...capacityLines(carried));
     const replicas = own.filter((m) => m.replica !== undefined && /regressed|improved/.test(m.verdict));
     if (replicas.length > 0) {
       lines.push('', '  Replicas that changed:');
