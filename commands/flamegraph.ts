@@ -3,17 +3,18 @@ import { writeFile } from 'node:fs/promises';
 import { extname, resolve as resolvePath } from 'node:path';
 import { describeError } from '../pipeline/errors.ts';
 import { diffFlames, diffLines } from '../pipeline/kit/flame/diff.ts';
-import { type Drawn, drawFlame, VIEWS, type ViewName } from '../pipeline/kit/flame/draw.ts';
+import { type Drawn, drawFlame, drawRanks, VIEWS, type ViewName } from '../pipeline/kit/flame/draw.ts';
 import { foldedLines } from '../pipeline/kit/flame/folded.ts';
 import { diffPage, diffSvgFile, diffVerdict, flamePage, flameSvgFile } from '../pipeline/kit/flame/page.ts';
 import { pprofFile } from '../pipeline/kit/flame/pprof.ts';
+import { rankProfiles, rankSpeedscope } from '../pipeline/kit/flame/rank-profile.ts';
 import { type Per, sideOf, unitsIn } from '../pipeline/kit/flame/side.ts';
 import { speedscope } from '../pipeline/kit/flame/speedscope.ts';
 import type { SpanStore } from '../pipeline/kit/flame/store.ts';
 import type { Grouping } from '../pipeline/kit/flame/views.ts';
 import { type ArgSpec, parseCommandLine } from './args.ts';
 import { type Command, type CommandIo, UsageError } from './command.ts';
-import { readSpans } from './flamegraph/read.ts';
+import { readRanks, readSpans } from './flamegraph/read.ts';
 
 const FORMATS = ['folded', 'speedscope', 'pprof', 'html', 'svg'] as const;
 type Format = (typeof FORMATS)[number];
@@ -27,7 +28,7 @@ const SPEC = {
       value: 'VIEW',
       choices: VIEWS,
       description:
-        'resource (default): what everything was busy with; critical-path: what made requests as long as they were.',
+        'resource (default): what everything was busy with; critical-path: what made requests as long as they were; ranks: what each rank did.',
     },
     format: {
       value: 'FORMAT',
@@ -52,9 +53,12 @@ const SPEC = {
   examples: [
     'enginelight flamegraph hour.jsonl.gz --output hour.html',
     'enginelight flamegraph hour.jsonl.gz --view critical-path --format speedscope > hour.speedscope.json',
+    'enginelight flamegraph hour.jsonl.gz --view ranks --by replica --output ranks.speedscope.json',
     'enginelight flamegraph after.jsonl.gz --against before.jsonl.gz --output diff.html',
   ],
 } as const satisfies ArgSpec;
+
+type SpanView = Exclude<ViewName, 'ranks'>;
 
 interface Wanted {
   readonly format: Format;
@@ -82,7 +86,10 @@ export const flamegraph: Command = async (args, io) => {
   if (differential && (wanted.format === 'pprof' || wanted.format === 'speedscope'))
     throw new UsageError(`${wanted.format} has no two sides; use html, svg or folded with --against`);
   if (!differential && wanted.per !== undefined) throw new UsageError('--per is for --against');
+  if (differential && wanted.view === 'ranks')
+    throw new UsageError('the time lines of ranks have no two sides; use --view resource --per step with --against');
   try {
+    if (wanted.view === 'ranks') return await ranks(positionals, wanted, io);
     const spans = await readSpans(positionals, io);
     if (!spans) return 1;
     if (!differential) return await one(spans, wanted, positionals.join(', '), io);
@@ -105,13 +112,26 @@ function formatOf(output: string | undefined): Format {
 }
 
 async function one(spans: SpanStore, { format, view, by, output }: Wanted, of: string, io: CommandIo): Promise<number> {
-  const drawn = drawFlame(spans, { view, by });
+  const drawn = drawFlame(spans, { view: view as SpanView, by });
   for (const note of drawn.notes) io.err(`${note}\n`);
   if (drawn.tree.size < 2) {
     io.err(`There is nothing in ${of} that this view shows.\n`);
     return 1;
   }
   const version = `enginelight ${io.version}`;
+  return put(contents(drawn, format, of, io.version, version), output, io);
+}
+
+async function ranks(files: readonly string[], { format, by, output }: Wanted, io: CommandIo): Promise<number> {
+  const store = await readRanks(files, io);
+  if (!store) return 1;
+  const of = files.join(', ');
+  const version = `enginelight ${io.version}`;
+  const found = rankProfiles(store, by);
+  const drawn = drawRanks(store, found.ranks);
+  for (const note of drawn.notes) io.err(`${note}\n`);
+  // Its viewer shows time: each rank in order is more than their sum.
+  if (format === 'speedscope') return put(rankSpeedscope(found, of, version), output, io);
   return put(contents(drawn, format, of, io.version, version), output, io);
 }
 
@@ -139,7 +159,11 @@ function contents(
 async function two(before: SpanStore, after: SpanStore, wanted: Wanted, of: string, io: CommandIo): Promise<number> {
   const [a, b] = [unitsIn(before), unitsIn(after)];
   const per = (wanted.per ?? (a.requests && b.requests ? 'request' : 'step')) as Per;
-  const options = { view: wanted.view, by: wanted.by, only: per === 'step' ? 'ranks' : 'requests' } as const;
+  const options = {
+    view: wanted.view as SpanView,
+    by: wanted.by,
+    only: per === 'step' ? 'ranks' : 'requests',
+  } as const;
   const sides = [sideOf(before, options, per), sideOf(after, options, per)] as const;
   const notes = sides.flatMap((side, i) => side.drawn.notes.map((note) => `${i === 0 ? 'Before' : 'After'}: ${note}`));
   for (const note of notes) io.err(`${note}\n`);

@@ -116,6 +116,13 @@ describe('enginelight flamegraph', () => {
     expect(token).toMatchObject({ code: 1, err: 'There is no token in the recording before.\n' });
   });
 
+  test('the time lines of ranks need what hooks send', async () => {
+    recording('spans.jsonl', 3, () => 5);
+    const { code, err } = await run('spans.jsonl', '--view', 'ranks');
+    expect(code).toBe(1);
+    expect(err).toContain('no engine step, pipeline stage or collective');
+  });
+
   test('what does not go together is refused', async () => {
     expect((await run()).code).toBe(2);
     expect((await run('a.jsonl', '--format', 'pprof')).err).toContain('--output');

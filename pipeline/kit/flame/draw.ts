@@ -1,16 +1,20 @@
 /** Spans in, the tree of one view out, with what a reader should know of it. */
 import type { UnixNano } from '../../model.ts';
 import { buildForest, type Forest } from './forest.ts';
+import { plainId } from './names.ts';
+import type { RankStore } from './rank-store.ts';
+import type { Ranks } from './ranks.ts';
 import { REQUEST, type SpanStore } from './store.ts';
 import type { FlameTree } from './tree.ts';
 import { type Charge, criticalPathView, type Grouping, resourceView } from './views.ts';
 
-export const VIEWS = ['resource', 'critical-path'] as const;
+export const VIEWS = ['resource', 'critical-path', 'ranks'] as const;
 export type ViewName = (typeof VIEWS)[number];
 
 const TITLES: Readonly<Record<ViewName, string>> = {
   resource: 'resource time',
   'critical-path': 'critical path of requests',
+  ranks: 'what ranks did',
 };
 
 export interface Drawn {
@@ -27,7 +31,7 @@ export interface Drawn {
 }
 
 export interface DrawOptions {
-  readonly view: ViewName;
+  readonly view: Exclude<ViewName, 'ranks'>;
   readonly by: Grouping;
   /** Requests only, or what ranks did only; both if absent. */
   readonly only?: 'requests' | 'ranks';
@@ -57,6 +61,37 @@ export function drawFlame(store: SpanStore, { view, by, only }: DrawOptions, als
   };
 }
 
+/** The time lines of ranks as one graph. */
+export function drawRanks(store: RankStore, { tree, observed, shifted }: Ranks): Drawn {
+  let until = 0;
+  let from = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < store.size; i++) {
+    from = Math.min(from, store.start[i]!);
+    until = Math.max(until, store.start[i]! + store.duration[i]!);
+  }
+  const notes: string[] = [];
+  const seen = [...observed].map(([replica, nanos]) => `${replica} ${(nanos / 1e9).toFixed(2)} s`);
+  if (seen.length > 0)
+    notes.push(`Observed, in bursts of the hooks: ${seen.slice(0, 8).join(', ')}${seen.length > 8 ? ', …' : ''}.`);
+  notes.push(...movedNote('Clocks moved so that ranks leave collectives together', shifted));
+  return {
+    title: TITLES.ranks,
+    tree,
+    spans: store.size,
+    requests: 0,
+    start: store.base,
+    durationNanos: store.size > 0 ? until - from : 0,
+    notes,
+  };
+}
+
+function movedNote(what: string, shifted: ReadonlyMap<string, number>): string[] {
+  const moved = [...shifted].map(([host, ms]) => `${plainId(host)} by ${ms.toFixed(1)} ms`);
+  if (moved.length === 0) return [];
+  const more = moved.length > 5 ? ` and ${moved.length - 5} more` : '';
+  return [`${what}: ${moved.slice(0, 5).join(', ')}${more}.`];
+}
+
 const some = (n: number, one: string, many: string) => `${n.toLocaleString('en-US')} ${n === 1 ? one : many}`;
 
 function notesOf(store: SpanStore, forest: Forest): string[] {
@@ -71,10 +106,6 @@ function notesOf(store: SpanStore, forest: Forest): string[] {
       `${some(orphans, 'span names a parent that is', 'spans name parents that are')} not there; each is a root.`,
     );
   if (cycles > 0) notes.push(`${some(cycles, 'circle', 'circles')} of parents cut at the earliest span.`);
-  const moved = [...forest.shifted].map(([host, ms]) => `${host} by ${ms.toFixed(1)} ms`);
-  if (moved.length > 0) {
-    const more = moved.length > 5 ? ` and ${moved.length - 5} more` : '';
-    notes.push(`Clocks moved so that spans lie inside their parents: ${moved.slice(0, 5).join(', ')}${more}.`);
-  }
+  notes.push(...movedNote('Clocks moved so that spans lie inside their parents', forest.shifted));
   return notes;
 }
