@@ -67,6 +67,8 @@ export interface ManualClock extends Clock {
    * `diagnose`, which moves the clock with every line of a recording.
    */
   moveTo(ms: number): Promise<void> | undefined;
+  /** Sets the wall clock, as a person does: no time passes, no timer falls due. */
+  step(ms: number): void;
   /** How many timers wait. */
   pending(): number;
 }
@@ -123,6 +125,9 @@ export function manualClock(startMs = 1_700_000_000_000): ManualClock {
       wall = ms;
       mono = end;
       return undefined;
+    },
+    step(ms) {
+      wall = ms;
     },
     pending: () => timers.length,
   };

@@ -64,6 +64,7 @@ async function* parsed(file: string, bad: (line: BadLine) => void): AsyncGenerat
     return;
   }
   const foreign = foreignLines(file);
+  const stray = strayLines((number, what) => bad({ file, line: number, what }));
   for await (const raw of linesOf(file, all, complain)) {
     let line: RecordingLine | undefined;
     try {
@@ -73,9 +74,48 @@ async function* parsed(file: string, bad: (line: BadLine) => void): AsyncGenerat
       bad({ file, line: raw.number, what: describeError(error) });
       continue;
     }
-    if (line) yield line;
+    if (line) yield* stray.next(line, raw.number);
   }
+  yield* stray.end();
   yield* whole(file, bad, () => foreign.finish());
+}
+
+/** Farther ahead than this is a line whose clock was wrong, unless those behind it are there too. */
+const FAR_MS = 86_400_000;
+
+/**
+ * Leaves out single lines that lie far ahead of their neighbours: who plays a recording would wait for them, and all that follows
+ * would lie in the past. A line that is far ahead is held until the next tells.
+ */
+function strayLines(bad: (line: number, what: string) => void) {
+  let last = 0;
+  let held: { readonly line: RecordingLine; readonly number: number } | undefined;
+  return {
+    *next(line: RecordingLine, number: number): Generator<RecordingLine> {
+      const at = line.timeMs;
+      if (held) {
+        const { line: before, number: its } = held;
+        held = undefined;
+        if (at > 0 && at < before.timeMs - FAR_MS) {
+          const days = Math.round((before.timeMs - Math.max(last, at)) / FAR_MS);
+          bad(its, `its time lies ${days} days ahead of the lines around it`);
+        } else {
+          last = before.timeMs;
+          yield before;
+        }
+      }
+      // The first line is far ahead if the second says so.
+      if (at > 0 && (last === 0 || at > last + FAR_MS)) {
+        held = { line, number };
+        return;
+      }
+      if (at > 0) last = Math.max(last, at);
+      yield line;
+    },
+    *end(): Generator<RecordingLine> {
+      if (held) yield held.line;
+    },
+  };
 }
 
 /** Lines of a file that is only understood as a whole. */

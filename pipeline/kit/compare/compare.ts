@@ -205,7 +205,10 @@ export function compareSides(before: Side, after: Side, judged: readonly JudgedS
           judged: what,
         };
         if (!shift) {
-          const note = `fewer than ${FEWEST_BLOCKS} ${byRun ? 'runs' : 'minutes'} on a side`;
+          const note =
+            b.values.length === 0 || a.values.length === 0
+              ? `nothing of it ${b.values.length === 0 ? 'before' : 'after'}`
+              : `fewer than ${FEWEST_BLOCKS} ${byRun ? 'runs' : 'minutes'} on a side`;
           rows.push({ ...base, verdict: 'inconclusive', need: FEWEST_BLOCKS, note });
           continue;
         }

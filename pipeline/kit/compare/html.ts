@@ -111,6 +111,8 @@ function sentence(c: Comparison): string {
   const moved = c.metrics
     .filter((m) => m.headline && m.shift && m.verdict === c.verdict)
     .sort((a, b) => Math.abs(Math.log(b.shift!.ratio)) - Math.abs(Math.log(a.shift!.ratio)))[0];
+  const open = c.metrics.filter((m) => m.headline && m.verdict === 'inconclusive').map((m) => m.signal);
+  if (c.verdict === 'inconclusive' && open.length > 0) return `${WORDS.inconclusive}: ${[...new Set(open)].join(', ')}`;
   if (!moved?.shift || c.verdict === 'equivalent' || c.verdict === 'inconclusive') return WORDS[c.verdict];
   const { ratio, low, high } = moved.shift;
   return `${WORDS[c.verdict]}: ${moved.signal} of ${moved.service} ${percent(ratio)} (95 %: ${percent(low)} … ${percent(high)})`;
