@@ -4,6 +4,7 @@
  */
 import { benchDaemon, HEAD } from './daemon/index.ts';
 import { benchExport, tableOf as exportTable } from './export/index.ts';
+import { benchFlamegraph, flameTable } from './flamegraph/index.ts';
 import { benchHooks, hooksTable } from './hooks/index.ts';
 import { benchCodec, benchReceiver, tableOf as otlpTable } from './otlp/index.ts';
 import { benchThrough, throughTable } from './otlp/through.ts';
@@ -20,6 +21,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void> | void>> = {
   otlp: async () => say(otlpTable([...benchCodec(), ...(await benchReceiver())])),
   through: async () => say(`\n${throughTable(await benchThrough(8, 3, say))}`),
   hooks: async () => say(hooksTable(await benchHooks())),
+  flamegraph: async () => say(flameTable(await benchFlamegraph())),
   simulator: async () => say(simulatorTable(await benchSimulator())),
   probes: () => benchProbes(60, say),
   daemon: async () => {

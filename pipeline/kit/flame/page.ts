@@ -5,7 +5,7 @@ import type { FlameDiff } from './diff.ts';
 import { totalsOf } from './diff.ts';
 import type { Drawn } from './draw.ts';
 import { FLAME_SCRIPT } from './script.ts';
-import { type Box, FLAME_STYLE, type FlameSvg, flameSvg, warm } from './svg.ts';
+import { type Box, colourOf, FLAME_STYLE, type FlameSvg, flameSvg } from './svg.ts';
 import type { FlameTree } from './tree.ts';
 
 export interface PageOptions {
@@ -29,7 +29,7 @@ const percent = (share: number) => `${(share * 100).toFixed(share < 0.01 ? 2 : 1
 
 function plainBox(tree: FlameTree, totals: Float64Array): (node: number) => Box {
   return (node) => ({
-    colour: node === 0 ? 'all' : warm(tree.name(node)),
+    colour: node === 0 ? 'all' : colourOf(tree.name(node)),
     says: `${duration(totals[node]!)}, ${percent(totals[node]! / (totals[0]! || 1))}; itself ${duration(tree.self[node]!)}`,
   });
 }
@@ -72,7 +72,7 @@ export function flamePage(drawn: Drawn, options: PageOptions): string {
   const { tree } = drawn;
   const totals = tree.totals();
   const svg = flameSvg(tree, totals, plainBox(tree, totals), 'flame');
-  const body = `<section class="card"><h1>${esc(headline(drawn))}</h1><p>${duration(totals[0]!)} in ${drawn.spans.toLocaleString('en-US')} spans over ${duration(drawn.durationNanos)}${drawn.requests > 0 ? `, ${drawn.requests.toLocaleString('en-US')} requests` : ''}. <small>${esc(options.of)}</small></p>${list(drawn.notes)}${graph(svg, 'the flame graph')}</section>${busiest(tree, totals[0]!)}`;
+  const body = `<section class="card"><h1>${esc(headline(drawn))}</h1><p>${duration(totals[0]!)} in ${drawn.spans.toLocaleString('en-US')} spans over ${duration(drawn.durationNanos)}${drawn.requests > 0 ? `, ${drawn.requests.toLocaleString('en-US')} requests` : ''}. <small>${esc(options.of)}</small></p>${list(drawn.notes)}<p class="keys"><span><i class="swatch" style="background:#9dbbe3"></i>waits</span><span><i class="swatch" style="background:#f0a050"></i>everything else</span></p>${graph(svg, 'the flame graph')}</section>${busiest(tree, totals[0]!)}`;
   return page(`Flame graph: ${drawn.title}`, body, options);
 }
 

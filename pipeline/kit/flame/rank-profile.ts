@@ -20,7 +20,7 @@ export interface RankProfiles {
   readonly ranks: Ranks;
 }
 
-/** Frames are what the rank did, under the phase of the step it was in. Times are nanoseconds after the first one's. */
+/** Frames are what the rank did, under the phase of the step it was in. Times are nanoseconds that were observed. */
 export function rankProfiles(store: RankStore, by: Grouping): RankProfiles {
   const frames: string[] = [];
   const idOf = new Map<string, number>();
@@ -34,7 +34,12 @@ export function rankProfiles(store: RankStore, by: Grouping): RankProfiles {
     return id;
   };
   const lines = new Map<number, { at: number; until: number; phase: string; what: string }[]>();
-  const ranks = rankView(store, by, (lane, from, until, phase, what) => {
+  /** Observed so far: pauses between bursts are not shown, and all ranks of a replica have the same. */
+  const clock = new Map<number, number>();
+  const ranks = rankView(store, by, (lane, begin, end, phase, what) => {
+    const from = clock.get(lane) ?? 0;
+    const until = from + (end - begin);
+    clock.set(lane, until);
     let line = lines.get(lane);
     if (!line) {
       if (lines.size >= MOST_RANKS) return;
@@ -45,12 +50,10 @@ export function rankProfiles(store: RankStore, by: Grouping): RankProfiles {
     if (last && last.until === from && last.phase === phase && last.what === what) last.until = until;
     else if (line.length < MOST_EVENTS) line.push({ at: from, until, phase, what });
   });
-  let first = Number.POSITIVE_INFINITY;
-  for (const line of lines.values()) first = Math.min(first, line[0]?.at ?? first);
   const profiles = [...lines].map(([lane, line]) => {
     const events: Events = { at: [], frame: [] };
     const put = (at: number, id: number) => {
-      events.at.push(at - first);
+      events.at.push(at);
       events.frame.push(id);
     };
     for (const { at, until, phase, what } of line) {
@@ -59,7 +62,7 @@ export function rankProfiles(store: RankStore, by: Grouping): RankProfiles {
       for (const id of stack.reverse()) put(until, -(id + 1));
     }
     const { replica, place } = store.lanes[lane]!;
-    return { name: [replica, ...place].join(' '), events, end: (line.at(-1)?.until ?? first) - first };
+    return { name: [replica, ...place].join(' '), events, end: line.at(-1)?.until ?? 0 };
   });
   return { frames, profiles, start: store.base, ranks };
 }

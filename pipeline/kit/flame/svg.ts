@@ -78,8 +78,12 @@ function rect(name: string, x: number, share: number, depth: number, colour: str
 
 const r = (n: number) => String(Math.round(n * 100) / 100);
 
-/** One of twelve warm colours, the same for a name everywhere. */
-export function warm(name: string): string {
+/** Frames in which nobody works. */
+const WAITING = /^(queue|comm_wait|bubble|idle|host_gap|not_seen|prefill_waiting|decode_waiting)$/;
+
+/** Blue for what waits; else one of twelve warm colours, the same for a name everywhere. */
+export function colourOf(name: string): string {
+  if (WAITING.test(name)) return 'wait';
   let h = 0;
   for (let i = 0; i < name.length; i++) h = (Math.imul(h, 31) + name.charCodeAt(i)) | 0;
   return `c${((h ^ (h >>> 13)) >>> 0) % 12}`;
@@ -91,4 +95,4 @@ const WARM = Array.from(
 ).join('');
 
 /** Colours hold on light and on dark; the letters on them are always dark. */
-export const FLAME_STYLE = `.flame text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#1c1206;pointer-events:none}.flame g{cursor:pointer}.flame g:hover>rect{stroke:#000;stroke-width:1.2}.flame .off{display:none}.flame .dim>rect{opacity:.5}.flame .hit>rect{fill:#c774f5!important}${WARM}.all>rect{fill:#cfd4da}.same>rect{fill:#d9dce0}.more1>rect{fill:#f6b3a6}.more2>rect{fill:#ee7f6c}.more3>rect{fill:#dd4a3a}.less1>rect{fill:#b3cdf3}.less2>rect{fill:#7fa9ea}.less3>rect{fill:#4a80d8}`;
+export const FLAME_STYLE = `.flame text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:#1c1206;pointer-events:none}.flame g{cursor:pointer}.flame g:hover>rect{stroke:#000;stroke-width:1.2}.flame .off{display:none}.flame .dim>rect{opacity:.5}.flame .hit>rect{fill:#c774f5!important}${WARM}.all>rect{fill:#cfd4da}.wait>rect{fill:#9dbbe3}.same>rect{fill:#d9dce0}.more1>rect{fill:#f6b3a6}.more2>rect{fill:#ee7f6c}.more3>rect{fill:#dd4a3a}.less1>rect{fill:#b3cdf3}.less2>rect{fill:#7fa9ea}.less3>rect{fill:#4a80d8}`;
