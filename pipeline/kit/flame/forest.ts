@@ -71,6 +71,15 @@ function findParents({ size, ids, start, duration }: SpanStore) {
     const at = 6 * i;
     const [a, b, c, d] = [ids[at]!, ids[at + 1]!, ids[at + 4]!, ids[at + 5]!];
     if ((c === 0 && d === 0) || dead[i] === 1) continue;
+    // Sisters come one after the other.
+    const o = at - 6;
+    if (i > 0 && dead[i - 1] === 0 && ids[o] === a && ids[o + 1] === b && ids[o + 4] === c && ids[o + 5] === d) {
+      const theirs = parent[i - 1]!;
+      if (theirs >= 0 && theirs !== i) {
+        parent[i] = theirs;
+        continue;
+      }
+    }
     let slot = slotOf(a, b, c, d);
     let found = -1;
     for (let there = table[slot]!; there >= 0; there = table[slot]!) {

@@ -11,6 +11,7 @@ import { createNames, plainId } from './names.ts';
 export const PHASES = ['queue', 'prefill', 'transfer', 'decode'] as const;
 const PHASE_COUNT = PHASES.length;
 const OUTPUT_TOKENS = 'gen_ai.usage.output_tokens';
+const ABSENT = 255;
 
 /** What hooks send for each rank: they have no parent, but lie inside one another. */
 const RANK_SPANS: ReadonlySet<string> = new Set(['collective', 'pipeline_stage', 'engine_step']);
@@ -97,12 +98,15 @@ export class SpanStore {
   readonly #whoOf = new WeakMap<Resource, number>();
   readonly #whoByText = new Map<string, number>();
   readonly #name = createNames();
-  readonly #phaseNames: readonly (readonly string[])[];
-  readonly #tokenNames: readonly string[];
+  /** By attribute, which phase it tells (PHASES.length: tokens), and how much it counts; the least counts most. */
+  readonly #told = new Map<string, { readonly slot: number; readonly rank: number }>();
+  readonly #ranks = new Uint8Array(PHASE_COUNT + 1);
 
   constructor(catalog: Catalog) {
-    this.#phaseNames = PHASES.map((phase) => aliases(catalog, `inference.request.${phase}.duration`));
-    this.#tokenNames = aliases(catalog, OUTPUT_TOKENS);
+    const neutral = [...PHASES.map((phase) => `inference.request.${phase}.duration`), OUTPUT_TOKENS];
+    for (const [slot, name] of neutral.entries())
+      for (const [rank, alias] of aliases(catalog, name).entries())
+        this.#told.set(alias, { slot, rank: Math.min(rank, ABSENT - 1) });
   }
 
   add(span: Span): void {
@@ -134,21 +138,23 @@ export class SpanStore {
     this.frame[i] = this.#frame(this.#name(span));
     this.who[i] = this.#who(span.resource);
     this.kind[i] = RANK_SPANS.has(span.name) ? RANK : span.name === 'kv_transfer' ? TRANSFER : REQUEST;
+    this.#read(span, i);
+  }
+
+  /** Tokens and phases; an attribute's own neutral name counts before those that the catalog renames to it. */
+  #read(span: Span, i: number): void {
     const a = span.attributes;
-    for (const name of this.#tokenNames) {
-      const value = a[name];
-      if (value !== undefined) {
-        this.tokens[i] = Math.max(0, number(value));
-        break;
-      }
-    }
-    for (let p = 0; p < PHASE_COUNT; p++) {
-      for (const name of this.#phaseNames[p]!) {
-        const value = a[name];
-        if (value === undefined) continue;
+    const ranks = this.#ranks.fill(ABSENT);
+    // Looking each of a dozen names up would take as long as all the rest.
+    for (const name in a) {
+      const told = this.#told.get(name);
+      if (told === undefined || told.rank >= ranks[told.slot]!) continue;
+      ranks[told.slot] = told.rank;
+      const value = Math.max(0, number(a[name]));
+      if (told.slot === PHASE_COUNT) this.tokens[i] = value;
+      else {
         this.phases ??= new Float64Array(PHASE_COUNT * this.start.length);
-        this.phases[PHASE_COUNT * i + p] = Math.max(0, Math.round(number(value) * 1e9));
-        break;
+        this.phases[PHASE_COUNT * i + told.slot] = Math.round(value * 1e9);
       }
     }
   }

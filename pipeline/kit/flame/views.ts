@@ -128,6 +128,11 @@ export function criticalPathView(store: SpanStore, forest: Forest, { by }: Shown
   const { first, kids, start, parent } = forest;
   const { duration } = store;
   const end = (i: number) => start[i]! + duration[i]!;
+  // Those that began last mostly ended last.
+  const isLastFirst = (list: readonly number[]): boolean => {
+    for (let k = 1; k < list.length; k++) if (end(list[k]!) > end(list[k - 1]!)) return false;
+    return true;
+  };
   // One entry per open span: itself, where its time begins, how far back its time is charged, and its children, last-ending
   // first.
   const spans: number[] = [];
@@ -140,8 +145,9 @@ export function criticalPathView(store: SpanStore, forest: Forest, { by }: Shown
       whole(i, from, until);
       return;
     }
-    const list = Array.from(kids.subarray(first[i]!, first[i + 1]!));
-    list.sort((a, b) => end(b) - end(a) || start[b]! - start[a]! || a - b);
+    const list: number[] = [];
+    for (let k = first[i + 1]! - 1; k >= first[i]!; k--) list.push(kids[k]!);
+    if (!isLastFirst(list)) list.sort((a, b) => end(b) - end(a) || start[b]! - start[a]! || a - b);
     spans.push(i);
     froms.push(from);
     cursors.push(until);
