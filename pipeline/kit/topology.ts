@@ -306,17 +306,22 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
     return [...found].map(([e, confidence]) => ({ entity: e, confidence }));
   }
 
-  function nodesOf(of: Entity): Entity[] {
+  /** `asked`: who asks already, so that a rank without a node and its group do not ask each other for ever. */
+  function nodesOf(of: Entity, asked?: ReadonlySet<Entity>): Entity[] {
     if (of.kind === 'node') return [of];
     const own = open(of.at).map((l) => l.to);
     if (own.length > 0) return own;
     const out = new Set<Entity>();
+    const asking = new Set(asked).add(of);
     for (const l of of.down) {
-      if (l.until !== Number.POSITIVE_INFINITY) continue;
-      for (const node of nodesOf(l.from)) out.add(node);
+      if (l.until !== Number.POSITIVE_INFINITY || asking.has(l.from)) continue;
+      for (const node of nodesOf(l.from, asking)) out.add(node);
     }
     if (out.size === 0 && (of.kind === 'rank' || of.kind === 'group' || of.kind === 'engine')) {
-      for (const l of of.up) if (l.until === Number.POSITIVE_INFINITY) for (const n of nodesOf(l.to)) out.add(n);
+      for (const l of of.up) {
+        if (l.until !== Number.POSITIVE_INFINITY || asking.has(l.to)) continue;
+        for (const n of nodesOf(l.to, asking)) out.add(n);
+      }
     }
     return [...out];
   }
@@ -385,7 +390,7 @@ export function createTopology(limits: TopologyLimits = LIMITS): Topology {
       const cohort = cohortKey(topology, of);
       return topology.all(of.kind).filter((e) => e !== of && cohortKey(topology, e) === cohort);
     },
-    nodes: nodesOf,
+    nodes: (of) => nodesOf(of),
     expire(before, at) {
       const drop = (list: Link[], l: Link) => {
         const index = list.indexOf(l);

@@ -14,7 +14,8 @@ import {
 } from '../../pipeline/model.ts';
 import type { Convert } from './convert.ts';
 
-const SCOPE: Scope = scope('enginelight/normalize');
+/** Of every neutral series that is made here; one that comes in with it was made by a daemon before this one. */
+export const SCOPE: Scope = scope('enginelight/normalize');
 
 /** The points of one neutral resource in the batch at hand, and its series. */
 export interface Bucket {

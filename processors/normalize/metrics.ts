@@ -29,14 +29,18 @@ export function createMetricsNormalizer(options: MetricsOptions): (items: readon
   const plans = new WeakMap<Series, Plan>();
   /** The plan of each item of the batch at hand. */
   const planned: (Plan | undefined)[] = [];
+  /** Neutral metrics that the batch at hand has already: made again of the originals beside them, each would come twice. */
+  const given = new Set<string>();
 
   /** Looks up every plan; false if one is missing or out of date. */
   function look(items: readonly Point[]): boolean {
     let current = true;
+    given.clear();
     for (let i = 0; i < items.length; i++) {
       const p = items[i]!;
       const plan = plans.get(p.series);
       planned[i] = plan;
+      if (plan?.neutral) given.add(p.series.metric.name);
       if (plan === undefined ? !isStale(p) : plan.generation !== plan.page.generation) current = false;
     }
     return current;
@@ -107,6 +111,7 @@ export function createMetricsNormalizer(options: MetricsOptions): (items: readon
       if (feeds.length > 0) for (const cell of feeds) cell.value = operandValue(p);
       for (const output of outputs) {
         const { claim } = output;
+        if (given.size > 0 && given.has(claim.series.metric.name)) continue;
         if (output.late !== 'no') {
           if (output.late === 'newest' || claim.owner === output) late.push({ output, point: p });
         } else if (claim.owner === output) {

@@ -11,7 +11,7 @@ import { operandsIn } from '../../config/catalog-index.ts';
 import { type Mapping, normalName, type Operand, RANKS } from '../../config/mapping.ts';
 import { type Recognition, recogniseNames, servesInference } from '../../config/recognise.ts';
 import { type AnyValue, type Attributes, type Resource, type Series, Temporality } from '../../pipeline/model.ts';
-import { type Bucket, type Claim, claimOf, contend, keyOf, metricOf, type Output, withdraw } from './claims.ts';
+import { type Bucket, type Claim, claimOf, contend, keyOf, metricOf, type Output, SCOPE, withdraw } from './claims.ts';
 import { type Cell, type Making, makeConvert, shapeOf } from './convert.ts';
 import { appliesTo, labelText, splitLabels } from './labels.ts';
 
@@ -25,6 +25,8 @@ export interface Plan {
   /** It belongs to a source that the catalogue knows. */
   readonly known: boolean;
   readonly mapped: boolean;
+  /** It was made by a `normalize` before this one: an agent's, or the one whose output was recorded. */
+  readonly neutral: boolean;
 }
 
 export interface Page {
@@ -262,6 +264,7 @@ export function createPage(catalog: Catalog, input: Resource): Page {
       cells: keys.length > 0 ? keys : (NONE as readonly string[]),
       known: inKnownSource,
       mapped: outputs.length > 0,
+      neutral: series.scope.name === SCOPE.name,
     };
   }
 

@@ -27,6 +27,19 @@ describe('the topology', () => {
     expect(t.nodes(t.get('replica', 'r0')!).map((n) => n.id)).toEqual(['n1']);
   });
 
+  it('does not ask for ever for the node of a rank and its group that have none', () => {
+    const t = createTopology();
+    const group = t.entity('group', 'r0/0', 0)!;
+    const ranks = ['r0/rank0', 'r0/rank1'].map((id) => t.entity('rank', id, 0)!);
+    for (const r of ranks) t.link(r, group, 'part', 'comm.id', 1, 0);
+    expect(t.nodes(group)).toEqual([]);
+    expect(t.nodes(ranks[0]!)).toEqual([]);
+    expect(t.related(group, 'node')).toEqual([]);
+    see(t, { 'service.name': 'chat', 'service.instance.id': 'r0', 'host.name': 'n1', 'inference.engine': 'vllm' });
+    t.link(ranks[1]!, t.get('node', 'n1')!, 'at', 'host.name', 1, 0);
+    expect(t.nodes(ranks[0]!).map((n) => n.id)).toEqual(['n1']);
+  });
+
   it('makes no link between a GPU and a replica that only share a node, and offers the candidates as weak', () => {
     const t = createTopology();
     see(t, { 'service.name': 'chat', 'service.instance.id': 'r0', 'inference.engine': 'vllm', 'host.name': 'n1' });

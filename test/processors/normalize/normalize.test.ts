@@ -32,6 +32,26 @@ my_own 1
 up 1
 `;
 
+describe('what was normalised already', () => {
+  test('goes on once: an agent’s output through a gateway, a recording of it through a replay', async () => {
+    const first = await running();
+    const second = await running();
+    const of = target();
+    for (let round = 0; round < 2; round++) {
+      const once = (await first.through(metricsBatch(of.read(PAGE)))) as MetricsBatch;
+      const twice = (await second.through(once)) as MetricsBatch;
+      expect(twice.items).toEqual(once.items);
+    }
+    // What is new to the second beside it still gets its neutral form.
+    const once = (await first.through(metricsBatch(of.read(PAGE)))) as MetricsBatch;
+    const more = target().read('# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{model_name="m"} 2\n');
+    const both = (await second.through(metricsBatch([...once.items, ...more]))) as MetricsBatch;
+    const names = both.items.map((p) => p.series.metric.name);
+    expect(names.filter((n) => n === 'inference.requests.running')).toHaveLength(1);
+    expect(names.filter((n) => n === 'inference.requests.waiting')).toHaveLength(1);
+  });
+});
+
 describe('originals', () => {
   test('are kept by default, as they are and in front', async () => {
     const { through } = await running();
