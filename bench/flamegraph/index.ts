@@ -95,7 +95,7 @@ async function write(file: string, count: number): Promise<void> {
   let batch: Span[] = [];
   for (const span of spans(count)) {
     if (batch.length >= 100 && batch[0]!.resource !== span.resource) {
-      if (!out.write(line(batch))) await new Promise((done) => out.once('drain', done));
+      if (!out.write(line(batch))) await new Promise<void>((done) => out.once('drain', () => done()));
       batch = [];
     }
     // A line is of one replica, as exporters send them.
