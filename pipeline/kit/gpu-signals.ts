@@ -4,7 +4,7 @@
  * from. Shared by the GPU receivers.
  */
 import { type Attributes, gauge, type Metric, type Resource, sum } from '../model.ts';
-import type { Round } from './probe.ts';
+import { entryOf, type Round } from './probe.ts';
 
 /** `ok`; `degraded`: it works, but asks for a reset or a repair; `failed`: lost, unplugged or not answering. */
 export type GpuState = 'ok' | 'degraded' | 'failed';
@@ -168,8 +168,6 @@ const FIELDS = {
 for (const [, attributes] of Object.values(FIELDS)) Object.freeze(attributes);
 
 export type GpuField = keyof typeof FIELDS;
-const ENTRIES = Object.entries(FIELDS) as readonly (readonly [GpuField, readonly [Metric, Attributes]])[];
-
 /** Counters of the hardware that have 32 bits in some driver, and so begin again at 0 after 2^32. */
 const NARROW: ReadonlySet<GpuField> = new Set([
   'pcie_replays',
@@ -177,6 +175,12 @@ const NARROW: ReadonlySet<GpuField> = new Set([
   'pcie_nacks_sent',
   'pcie_nacks_received',
 ]);
+
+/** Plain rows: this runs once a second, so V8 never optimises what destructuring would allocate. */
+const ENTRIES = Object.entries(FIELDS).map(([name, [metric, attributes]]) => {
+  const field = name as GpuField;
+  return { field, metric, attributes, narrow: NARROW.has(field) };
+});
 
 const STATES: readonly (readonly [GpuState, Attributes])[] = (['ok', 'degraded', 'failed'] as const).map((state) => [
   state,
@@ -191,6 +195,28 @@ function keep(key: string, make: () => Attributes): Attributes {
   if (kept.size > 2000) kept.clear();
   const made = Object.freeze(make());
   kept.set(key, made);
+  return made;
+}
+
+interface LinkAttributes {
+  readonly plain: Attributes;
+  readonly sent: Attributes;
+  readonly received: Attributes;
+  readonly errors: Record<string, Attributes>;
+}
+const links = new Map<string, LinkAttributes[]>();
+function linkAttributes(kind: string, index: number): LinkAttributes {
+  const own = entryOf<string, LinkAttributes[]>(links, kind, () => []);
+  const found = own[index];
+  if (found) return found;
+  const plain = Object.freeze({ link: kind, 'link.index': index });
+  const made: LinkAttributes = {
+    plain,
+    sent: Object.freeze({ ...plain, 'network.io.direction': 'transmit' }),
+    received: Object.freeze({ ...plain, 'network.io.direction': 'receive' }),
+    errors: Object.create(null) as Record<string, Attributes>,
+  };
+  own[index] = made;
   return made;
 }
 
@@ -226,6 +252,17 @@ export interface GpuSignals {
 
 const GONE_AFTER = 600;
 
+/** What a driver says of a GPU comes anew with every look. */
+const same = (a: GpuIdentity, b: GpuIdentity): boolean =>
+  a.uuid === b.uuid &&
+  a.index === b.index &&
+  a.busId === b.busId &&
+  a.model === b.model &&
+  a.serial === b.serial &&
+  a.driver === b.driver &&
+  a.parent === b.parent &&
+  a.migId === b.migId;
+
 export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
   const resources = new Map<string, { id: GpuIdentity; place: unknown; key: string; resource: Resource }>();
   /** Links that were up once: one that never was is not wired. */
@@ -240,6 +277,10 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
     const known = resources.get(id.uuid);
     const place = options.place?.(id.uuid);
     if (known?.id === id && known.place === place) return known.resource;
+    if (known && known.place === place && same(known.id, id)) {
+      known.id = id;
+      return known.resource;
+    }
     const key = JSON.stringify([id, place]);
     if (known?.key === key) {
       known.id = id;
@@ -301,14 +342,13 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
   };
 
   const addLink = (round: Round, resource: Resource, link: GpuLink) => {
-    const name = `${link.kind} ${link.index}`;
-    const own = (key: string, more: Attributes) =>
-      keep(`${name} ${key}`, () => ({ link: link.kind, 'link.index': link.index, ...more }));
-    if (link.up !== undefined) round.add(resource, LINK_UP, link.up ? 1 : 0, own('', {}));
-    round.add(resource, IO, link.sent, own('sent', { 'network.io.direction': 'transmit' }));
-    round.add(resource, IO, link.received, own('received', { 'network.io.direction': 'receive' }));
+    const own = linkAttributes(link.kind, link.index);
+    if (link.up !== undefined) round.add(resource, LINK_UP, link.up ? 1 : 0, own.plain);
+    round.add(resource, IO, link.sent, own.sent);
+    round.add(resource, IO, link.received, own.received);
     for (const type in link.errors) {
-      round.add(resource, LINK_ERRORS, link.errors[type], own(`error ${type}`, { 'error.type': type }));
+      own.errors[type] ??= Object.freeze({ ...own.plain, 'error.type': type });
+      round.add(resource, LINK_ERRORS, link.errors[type], own.errors[type]);
     }
   };
 
@@ -322,8 +362,19 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
       else if (wired.has(key)) down = true;
     }
     if (!told.some((link) => wired.has(`${uuid} ${link.kind} ${link.index}`))) return;
-    round.add(resource, STATUS, down ? 0 : 1, check('ok', told[0]!.kind));
-    round.add(resource, STATUS, down ? 1 : 0, check('failed', told[0]!.kind));
+    const { kind } = told[0]!;
+    round.add(
+      resource,
+      STATUS,
+      down ? 0 : 1,
+      keep(`ok ${kind}`, () => check('ok', kind)),
+    );
+    round.add(
+      resource,
+      STATUS,
+      down ? 1 : 0,
+      keep(`failed ${kind}`, () => check('failed', kind)),
+    );
   };
 
   const addProcesses = (round: Round, gpu: Resource, id: GpuIdentity, processes: readonly GpuProcess[]) => {
@@ -339,8 +390,9 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
         ...(process.name === undefined ? {} : { 'process.executable.name': process.name }),
         ...attributes,
       });
-      round.add(resource, PROCESS_MEMORY, process.memory, { owner });
-      round.add(resource, PROCESS_UTILIZATION, process.utilization, { owner });
+      const whose = keep(owner, () => ({ owner }));
+      round.add(resource, PROCESS_MEMORY, process.memory, whose);
+      round.add(resource, PROCESS_UTILIZATION, process.utilization, whose);
       if (owner !== 'foreign') return;
       count++;
       memory += process.memory ?? 0;
@@ -361,15 +413,20 @@ export function createGpuSignals(options: GpuSignalsOptions): GpuSignals {
             round.add(resource, STATUS, state === reading.state ? 1 : 0, attributes);
           }
         }
-        for (const [field, [metric, attributes]] of ENTRIES) {
-          const value = numbers[field];
+        for (let i = 0; i < ENTRIES.length; i++) {
+          const entry = ENTRIES[i]!;
+          const value = numbers[entry.field];
           if (value === undefined) continue;
-          const whole = NARROW.has(field) ? unwrap(`${id.uuid} ${field}`, value) : value;
-          round.add(resource, metric, whole, attributes);
+          const whole = entry.narrow ? unwrap(`${id.uuid} ${entry.field}`, value) : value;
+          round.add(resource, entry.metric, whole, entry.attributes);
         }
         addThrottle(round, resource, reading, timeMs);
         for (const { type, block, count } of reading.errors ?? []) {
-          round.add(resource, ERRORS, count, { 'error.type': type, ...(block === undefined ? {} : { block }) });
+          const attributes = keep(`errors ${type} ${block ?? ''}`, () => ({
+            'error.type': type,
+            ...(block === undefined ? {} : { block }),
+          }));
+          round.add(resource, ERRORS, count, attributes);
         }
         if (reading.links) {
           for (const link of reading.links) addLink(round, resource, link);

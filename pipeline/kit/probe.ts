@@ -49,10 +49,14 @@ export function createProbe(context: Pick<Context, 'log' | 'meter'>, scope: Scop
 
   const seriesOf = (resource: Resource, metric: Metric, attributes: Attributes): Series => {
     if (!Object.isFrozen(attributes)) return entryFor(resource, metric, attributes).series;
-    const resources = byObject.get(attributes) ?? new Map<Resource, Map<Metric, { series: Series; seen: number }>>();
-    byObject.set(attributes, resources);
-    const own = entryOf(resources, resource, () => new Map<Metric, { series: Series; seen: number }>());
-    const entry = entryOf(own, metric, () => entryFor(resource, metric, attributes));
+    // Nearly always known; the closures of `entryOf` would be made for nothing.
+    let entry = byObject.get(attributes)?.get(resource)?.get(metric);
+    if (!entry) {
+      entry = entryFor(resource, metric, attributes);
+      const resources = byObject.get(attributes) ?? new Map<Resource, Map<Metric, { series: Series; seen: number }>>();
+      byObject.set(attributes, resources);
+      entryOf(resources, resource, () => new Map<Metric, { series: Series; seen: number }>()).set(metric, entry);
+    }
     entry.seen = rounds;
     return entry.series;
   };
