@@ -3,6 +3,7 @@
  * Collector is compared with where one is found (see bench/interop), and said loudly to be missing where not.
  */
 import { benchDaemon, HEAD } from './daemon/index.ts';
+import { benchDetect, detectHead, detectLine, SIZES } from './detect/index.ts';
 import { benchExport, tableOf as exportTable } from './export/index.ts';
 import { benchFlamegraph, flameTable } from './flamegraph/index.ts';
 import { benchHooks, hooksTable } from './hooks/index.ts';
@@ -24,6 +25,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void> | void>> = {
   flamegraph: async () => say(flameTable(await benchFlamegraph())),
   simulator: async () => say(simulatorTable(await benchSimulator())),
   probes: () => benchProbes(60, say),
+  detect: async () => {
+    say(detectHead());
+    for (const size of SIZES) say(detectLine(await benchDetect(...size)));
+  },
   daemon: async () => {
     say(HEAD);
     await benchDaemon(15, say);

@@ -74,6 +74,8 @@ add('tp-straggler', 'pp-stage-imbalance', 'line', [0, 15], 0.6);
 add('tp-straggler', 'replica-outlier', 'line', [0, 30], 0.85);
 add('slow-link', 'comm-bound|kv-transfer-bound', 'line', [0, 15], 0.9);
 add('comm-transport-fallback', 'comm-bound', 'line', [0, 15], 0.95);
+add('comm-transport-fallback', 'slow-link', 'same', [0, 15], 0.9);
+add('comm-transport-fallback', 'replica-outlier|prefill-bound', 'line', [0, 60], 0.5);
 add('ep-imbalance|dp-imbalance', 'comm-bound|replica-outlier', 'line', [0, 30], 0.6);
 add('comm-bound', 'replica-outlier', 'same', [0, 30], 0.8);
 add('pp-stage-imbalance', 'pp-bubble', 'line', [0, 15], 0.9);
@@ -126,6 +128,9 @@ add(
 );
 
 // Between replicas.
+// What fails between two is counted on both of them.
+add('kv-transfer-failure', 'kv-transfer-failure', 'source', [0, 90], 0.8);
+add('kv-transfer-failure', 'kv-transfer-failure', 'destination', [0, 90], 0.8);
 add('kv-transfer-failure', 'kv-saturation', 'source', [0, 120], 0.6, { toRole: 'prefill' });
 add('kv-transfer-failure', 'prefill-bound', 'destination', [0, 90], 0.5);
 add('kv-transfer-failure', 'slo-burn', 'line', [0, 90], 0.5);

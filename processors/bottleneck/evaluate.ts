@@ -20,6 +20,12 @@ export interface Evaluator {
   readonly evaluations: number;
 }
 
+/** What is told of these comes in samples only, all at once; events and hooks say nothing about them between two scrapes. */
+const FED_BY_SAMPLES: ReadonlySet<string> = new Set(['gpu', 'nic', 'node']);
+
+const hearsEvents = (d: AnyDetector): boolean =>
+  d.needs.some((n) => n.signals.some((s) => s.startsWith('event.') || s.startsWith('hook.')));
+
 interface Last {
   readonly kind: 'clear' | 'missing';
   readonly missing: readonly string[];
@@ -33,7 +39,23 @@ export function createEvaluator(
   failed: (detector: AnyDetector, entity: Entity, error: unknown) => void,
 ): Evaluator {
   const last = new Map<string, Map<Entity, Last>>(detectors.map((d) => [d.id, new Map()]));
+  /** What was said of an entity, and how new its samples were then. */
+  const said = new Map<string, Map<Entity, { readonly samples: number; readonly outcome: Outcome }>>(
+    detectors.filter((d) => d.pace === 'fast' && !hearsEvents(d)).map((d) => [d.id, new Map()]),
+  );
   let evaluations = 0;
+
+  /** Judges anew, or says the same again where between two slow rounds nothing came that could change it. */
+  function judgeIfNew(detector: AnyDetector, entity: Entity, slow: boolean): Outcome {
+    const samples = FED_BY_SAMPLES.has(entity.kind) ? world.store.of(entity)?.last : undefined;
+    const kept = samples === undefined ? undefined : said.get(detector.id);
+    if (samples === undefined || !kept) return judge(detector, entity);
+    const before = kept.get(entity);
+    if (!slow && before?.samples === samples) return before.outcome;
+    const outcome = judge(detector, entity);
+    kept.set(entity, { samples, outcome });
+    return outcome;
+  }
 
   /** Whether a signal (or kind of event) can be read for this entity. */
   function present(signal: string, entity: Entity): boolean {
@@ -107,7 +129,7 @@ export function createEvaluator(
             if (!worthLooking(detector, entity)) continue;
             const how = mode(detector, entity);
             if (how === 'off') continue;
-            const outcome = judge(detector, entity);
+            const outcome = judgeIfNew(detector, entity, slow);
             if (outcome.kind === 'missing') {
               const absent = outcome.missing.filter((s) => !present(s, entity));
               known.set(entity, { kind: 'missing', missing: absent });
@@ -116,7 +138,10 @@ export function createEvaluator(
             if (transition) out.push(transition);
           }
         }
-        if (slow) for (const entity of known.keys()) if (!world.topology.entities.has(entity.key)) known.delete(entity);
+        if (!slow) continue;
+        for (const entity of known.keys()) if (!world.topology.entities.has(entity.key)) known.delete(entity);
+        const kept = said.get(detector.id);
+        for (const entity of kept?.keys() ?? []) if (!world.topology.entities.has(entity.key)) kept!.delete(entity);
       }
       if (slow) out.push(...machine.sweep(world.now));
       return out;

@@ -14,6 +14,8 @@ import { type Location, location, median, quantile as quantileOf } from '../../p
 const KEEP = 256;
 const SPACING_MS = 12_000;
 const LEAST_GAP_MS = 90_000;
+/** As long as a service may take to fill up after a start. */
+const FILLING_MS = 600_000;
 /** Values from which their scale is taken as it is. */
 const SETTLED = 30;
 export const TRAILING_MS = 3_600_000;
@@ -131,7 +133,8 @@ export function createHistory(limit = 200_000): History {
       if (cached && cached.gap === gapMs && now - cached.at < 60_000 && cached.value) answer = cached.value;
       else {
         const values = select(tr, now - TRAILING_MS, now - gapOf(tr, now, gapMs), frozen);
-        answer = values.length >= fewest ? cautious(location(values), values) : undefined;
+        answer =
+          values.length >= fewest ? cautious(location(values), values, now - (tr.t[tr.start] ?? now)) : undefined;
         tr.cached = { at: now, gap: gapMs, value: answer };
       }
       add(tr, value, now);
@@ -209,15 +212,15 @@ const gapOf = (tr: Track, now: number, gapMs: number): number =>
  * What few values (of overlapping windows at that) say: their scale is believed to be larger, and where they rise or fall, as they
  * do while a service fills up, what is usual now is where that leads, not where it was.
  */
-function cautious(l: Location, values: readonly number[]): Location {
+function cautious(l: Location, values: readonly number[], age: number): Location {
   const n = values.length;
   if (n >= SETTLED) return l;
   const scale = l.scale * (1 + (SETTLED - n) / SETTLED);
   const third = Math.floor(n / 3);
   const late = median(values.slice(-third));
   const drift = late - median(values.slice(0, third));
-  if (Math.abs(drift) <= l.scale) return { ...l, scale };
-  const bound = Math.abs(late) / 2;
+  if (Math.abs(drift) <= l.scale || age > FILLING_MS) return { ...l, scale };
+  const bound = Math.abs(late) / 3;
   return { ...l, median: late + Math.max(-bound, Math.min(bound, drift)), scale };
 }
 

@@ -105,7 +105,7 @@ export function createImpacts(world: World): Impacts {
     const m = readLatency(world, sources, kind, of)?.mean(WF, 8);
     if (!m) return undefined;
     const key = `impact.${kind}|${of.key}`;
-    const base = world.history.baseline(key, m.value, world.now, WS, 16, world.frozen(of));
+    const base = world.history.baseline(key, m.value, world.now, WS, 12, world.frozen(of));
     if (!base || base.median <= 0)
       return { kind, now: m.value, before: undefined, loss: 0, raw: undefined, z: 0, n: m.n };
     const raw = m.value / base.median - 1;

@@ -110,7 +110,7 @@ export interface View<P> {
   pooled(kind: EntityKind, pick?: (entity: Entity) => boolean): View<P>;
   /**
    * Median and scale of this feature's past (trailing hour that ends a long window ago, without incidents), and remembers the
-   * present value. Undefined until 16 values (four minutes) are known.
+   * present value. Undefined until 12 values (three minutes) are known.
    */
   baseline(feature: string, value: number, fewest?: number): Location | undefined;
   /** A quantile of this feature's past instead; a feature is read either as a baseline or as a quantile, not both. */
@@ -271,7 +271,7 @@ function viewOf<P>(
         history,
       );
     },
-    baseline(feature, value, fewest = 16) {
+    baseline(feature, value, fewest = 12) {
       return history.baseline(`${feature}|${entity.key}`, value, now, WS, fewest, world.frozen(entity));
     },
     pastQuantile: (feature, value, p, fewest = 16) =>

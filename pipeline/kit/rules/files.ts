@@ -22,9 +22,23 @@ export interface LoadedRules extends RuleFile {
   readonly problems: readonly FileMistake[];
 }
 
+/** A config is checked before it runs, so that every file is read at least twice; its text is taken apart once. */
+const parsed = new Map<string, ReturnType<typeof parseYaml>>();
+const PARSED_KEPT = 16;
+
+function parsedOnce(text: string, file: string): ReturnType<typeof parseYaml> {
+  const key = `${file}\0${text}`;
+  const known = parsed.get(key);
+  if (known) return known;
+  const fresh = parseYaml(text, (line, column) => ({ file, line, column }));
+  if (parsed.size >= PARSED_KEPT) parsed.delete(parsed.keys().next().value!);
+  parsed.set(key, fresh);
+  return fresh;
+}
+
 /** Reads the text of one rule file. */
 export function rulesFromText(text: string, options: ReadOptions): LoadedRules {
-  const parsed = parseYaml(text, (line, column) => ({ file: options.file, line, column }));
+  const parsed = parsedOnce(text, options.file);
   const broken = parsed.issues.filter((issue) => issue.severity === 'error');
   if (broken.length > 0) {
     const problems = broken.map((i) => ({

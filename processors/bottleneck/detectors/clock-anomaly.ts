@@ -64,7 +64,8 @@ export default defineDetector({
     const least = view.gauge('hw.gpu.utilization')?.min(view.wf) ?? view.gauge('hw.gpu.sm_active')?.min(view.wf);
     if (least && least.value < p.load * 0.5) return view.hold();
     const core = clockLoss(view, view.wf);
-    const memory = clockLoss(view, view.wf, 'memory');
+    // A memory clock has a few steps and keeps to one of them: a short window says as much.
+    const memory = clockLoss(view, 30_000, 'memory') ?? clockLoss(view, view.wf, 'memory');
     if (!core && !memory) return view.hold();
     const worst = memory && (!core || memory.loss.value > core.loss.value) ? memory : core!;
     const domain = worst === memory ? 'memory' : 'core';
@@ -86,7 +87,10 @@ export default defineDetector({
         ...(util ? [view.atLeast('hw.gpu.utilization', util, p.load)] : []),
         ...reasons,
       ],
-      support: [still === undefined ? undefined : view.fact('hw.gpu.clock', still, 'the clock stands still')],
+      support: [
+        still === undefined ? undefined : view.fact('hw.gpu.clock', still, 'the clock stands still'),
+        view.fact('hw.gpu.clock', domain === 'memory', 'work does not move the memory clock'),
+      ],
       counter: [
         view.counterEvidence(
           'the clock follows the work, as under a power limit, and no reasons are told',

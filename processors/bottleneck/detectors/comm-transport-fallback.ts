@@ -42,6 +42,12 @@ export default defineDetector({
     'NVLink and PCIe byte counters (dcgm-exporter’s profiling fields, or the nvidia_gpu receiver); the hook’s collectives corroborate.',
   params: {
     silent: t.number({ description: 'NVLink bytes over their usual.', default: 0.1, minimum: 0, maximum: 1 }),
+    other: t.number({
+      description: 'Rate of a group’s transfers over its past that no degraded link explains, whatever the links tell.',
+      default: 0.2,
+      minimum: 0,
+      maximum: 1,
+    }),
     ratio: t.number({
       description: 'Transfer rate over its past at equal size.',
       default: 0.5,
@@ -95,6 +101,27 @@ export default defineDetector({
       (g) => view.topology.related(g, 'replica').length === 1,
     );
     if (gpus.length < 2) return view.hold();
+    let log = 0;
+    let n = 0;
+    for (const c of group ? timesAtSizes(group, view.now, 90_000) : []) {
+      const base = view.baseline(`transport.${c.key}`, c.ms, 8);
+      if (!base || c.ms <= 0) continue;
+      log += c.n * Math.log(base.median / c.ms);
+      n += c.n;
+    }
+    const ratio = n >= 30 ? Math.exp(log / n) : undefined;
+    // A degraded link loses some of its rate. Four fifths lost on all ranks at once is another way between them.
+    if (group && ratio !== undefined && ratio <= p.other) {
+      return view.judge({
+        all: [
+          view.atMost('hook.collective', ratio, p.other, `transfer rate over its past, equal sizes, ${n} operations`),
+        ],
+        grade: 'B',
+        tags: ['rate'],
+        intensity: 1 - ratio,
+        summary: `Group ${view.entity.id}: collectives run at ${Math.round(ratio * 100)} % of their usual rate on all ranks alike: they take another way than usual.`,
+      });
+    }
     const rates = gpus.flatMap((g) => linkRate(view.on(g), FAST, view.wf) ?? []);
     if (rates.length === 0) return view.missing('hw.gpu.io');
     const engine = view.on(replica);
@@ -108,15 +135,6 @@ export default defineDetector({
     const pcieRates = gpus.flatMap((g) => linkRate(view.on(g), /pcie/i, view.wf) ?? []);
     const pcie = pcieRates.length > 0 ? pcieRates.reduce((a, b) => a + b, 0) / pcieRates.length : undefined;
     const usualPcie = pcie === undefined ? undefined : view.baseline('transport.pcie', pcie, 16);
-    let log = 0;
-    let n = 0;
-    for (const c of group ? timesAtSizes(group, view.now, 90_000) : []) {
-      const base = view.baseline(`transport.${c.key}`, c.ms, 8);
-      if (!base || c.ms <= 0) continue;
-      log += c.n * Math.log(base.median / c.ms);
-      n += c.n;
-    }
-    const ratio = n >= 30 ? Math.exp(log / n) : undefined;
     const itl = engine.histogram('inference.inter_token.latency')?.mean(view.wf);
     const usualItl = itl ? view.baseline('transport.itl', itl.value, 16) : undefined;
     const left = nvlink / usual.median;

@@ -1,6 +1,7 @@
 import { t } from '../../../config/schema.ts';
 import { defineDetector } from '../detector.ts';
 import { busy, gpuWords } from '../readings.ts';
+import { firstFrom, valueAt } from '../rings.ts';
 
 export default defineDetector({
   id: 'pcie-degradation',
@@ -50,6 +51,16 @@ export default defineDetector({
       const ring = channels[0]?.ring;
       return ring && ring.size > 0 ? ring.v[(ring.start + ring.size - 1) & (ring.v.length - 1)] : undefined;
     };
+    // An idle link saves power at its lowest speed, and between two requests it is idle: once at full speed in five minutes, it is well.
+    const everFull = (full: number): boolean => {
+      const channel = view.gauge('hw.gpu.pcie.speed')?.channels.find((c) => c.attributes['limit_type'] === undefined);
+      if (!channel) return false;
+      const { ring } = channel;
+      const first = firstFrom(ring, view.now - view.ws);
+      if (ring.size - first < 4) return true;
+      for (let i = first; i < ring.size; i++) if (valueAt(ring, i) >= full * 0.95) return true;
+      return false;
+    };
     const width = now('hw.gpu.pcie.width');
     const fullWidth = pick('hw.gpu.pcie.width', (limit) => limit === 'max');
     const speed = now('hw.gpu.pcie.speed');
@@ -59,7 +70,11 @@ export default defineDetector({
     const perMinute = replays ? (replays.value * 60_000) / Math.max(1, replays.windowMs) : undefined;
     const narrow = width !== undefined && fullWidth !== undefined && width < fullWidth;
     const slow =
-      speed !== undefined && fullSpeed !== undefined && speed < fullSpeed * 0.95 && (util?.value ?? 0) >= p.load;
+      speed !== undefined &&
+      fullSpeed !== undefined &&
+      speed < fullSpeed * 0.95 &&
+      (util?.value ?? 0) >= p.load &&
+      !everFull(fullSpeed);
     const repeats = perMinute !== undefined && perMinute >= p.replays;
     if (width === undefined && speed === undefined && replays === undefined) {
       return view.missing('hw.gpu.pcie.width', 'hw.gpu.link.errors');

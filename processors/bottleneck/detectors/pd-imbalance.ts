@@ -121,14 +121,12 @@ export default defineDetector({
         ),
         view.atLeast('inference.requests.waiting', affected, p.sick, 'share of the side’s replicas affected'),
       ],
-      support: [
-        missing.length > 0
-          ? view.fact(
-              'up',
-              true,
-              `${missing.slice(0, 3).join(', ')} of the service ${missing.length === 1 ? 'is' : 'are'} silent`,
-            )
-          : undefined,
+      counter: [
+        view.counterEvidence(
+          'a replica is gone, and the others do its work',
+          missing.length > 0,
+          missing.length > 0 ? `${missing.slice(0, 3).join(', ')} silent` : 'all are heard',
+        ),
       ],
       grade: 'B',
       tags: [lackP ? 'prefill-short' : 'decode-short'],

@@ -31,7 +31,7 @@ export default defineDetector({
     const up = view.gauge('up');
     const running = view.gauge('inference.requests.running');
     const tokens = view.counter('inference.tokens.generated');
-    const planned = view.happened(/deploy|scale|rollout/, 600_000);
+    const planned = view.happened(/deploy|scale|restart|rollout/, 600_000);
     // It may answer its scrapes and yet be sent nothing. One that was never ready is starting: cold-start's matter.
     const notReady = () => {
       const ready = view.gauge('k8s.pod.status.ready', { condition: 'true' });

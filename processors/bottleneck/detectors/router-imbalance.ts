@@ -94,7 +94,7 @@ export default defineDetector({
     p: t.number({ description: 'Chance of such arrivals under an even router.', default: 1e-3 }),
     ratio: t.number({ description: 'Arrivals or work of the busiest over the mean.', default: 1.3, minimum: 1 }),
     harm: t.number({
-      description: 'Queue (or batch) of the busiest over the median replica’s.',
+      description: 'Queue of the busiest over the median replica’s.',
       default: 2.5,
       minimum: 1,
     }),
@@ -112,6 +112,11 @@ export default defineDetector({
     uneven: t.number({
       description: 'Arrivals of the busiest over the mean that, beyond chance, speak for herding too.',
       default: 1.15,
+      minimum: 1,
+    }),
+    batch: t.number({
+      description: 'The same for what runs at once, which grows less than a queue.',
+      default: 1.6,
       minimum: 1,
     }),
     idle_kv: t.number({
@@ -155,7 +160,7 @@ export default defineDetector({
       loads.map((l) => l.entity),
       p.window,
     );
-    const usual = now ? view.baseline('router.spread', now.spread) : undefined;
+    const usual = now ? view.baseline('router.spread', now.spread, 8) : undefined;
     const shares = loads.map((l) => l.arrived);
     const uneven = evenness(shares) < p.p && Math.max(...shares) / (total / loads.length) >= p.uneven;
     if (now && usual && (now.same < p.rotating || uneven)) {
@@ -202,7 +207,7 @@ export default defineDetector({
         view.atMost('inference.requests.finished', chance, p.p, 'chance of such arrivals'),
         view.atLeast(
           'inference.requests.waiting',
-          Math.max(queueHarm, batchHarm * 0.9),
+          Math.max(queueHarm, batchHarm * (p.harm / p.batch)),
           p.harm,
           'queue of the busiest / median',
         ),

@@ -60,7 +60,7 @@ export default defineDetector({
   enable:
     'Scrape the engines’ own length histograms (vLLM, SGLang with --collect-tokens-histogram, Dynamo’s frontend).',
   params: {
-    factor: t.number({ description: 'Mean length over its usual, or the other way round.', default: 1.25, minimum: 1 }),
+    factor: t.number({ description: 'Mean length over its usual, or the other way round.', default: 1.15, minimum: 1 }),
     z: t.number({ description: 'Scales from the usual.', default: 5, minimum: 0 }),
     divergence: t.number({ description: 'Jensen–Shannon divergence, bits.', default: 0.1, minimum: 0 }),
     p: t.number({ description: 'Largest chance of such classes without a change.', default: 1e-3 }),
