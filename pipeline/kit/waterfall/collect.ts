@@ -16,12 +16,13 @@ export interface Request extends Waterfall {
   readonly promptTokens: number | undefined;
 }
 
-interface Piece {
+/** What is kept of a span: the spans of a hundred thousand requests would be a gigabyte. */
+interface Piece extends Leg {
   readonly kind: 'front' | 'route' | 'transfer' | 'leg';
-  readonly host: string;
-  readonly start: number;
-  readonly end: number;
-  readonly span: Span;
+  readonly service: string;
+  /** As a frontend may know it of its engines, milliseconds. */
+  readonly transfer: number | undefined;
+  readonly promptTokens: number | undefined;
 }
 
 /** What is beyond is left out, and counted: a person looks at a picture of all of them, not at each. */
@@ -88,9 +89,24 @@ export function collectRequests(): RequestsOf {
       named.set(key, request);
       const { pieces } = request;
       if (pieces.length >= MOST_PIECES) return;
-      const host = text(span.resource.attributes['host.name']) || text(span.resource.attributes['service.instance.id']);
+      const about = span.resource.attributes;
+      const a = span.attributes;
       const start = msFromNanos(span.startTime);
-      pieces.push({ kind, host, start, end: Math.max(start, msFromNanos(span.endTime)), span });
+      pieces.push({
+        kind,
+        service: text(about['service.name']) || 'unknown service',
+        host: text(about['host.name']) || text(about['service.instance.id']),
+        role: roleOf(span),
+        replica: text(about['service.instance.id']),
+        start,
+        end: Math.max(start, msFromNanos(span.endTime)),
+        ttft: ms(a['gen_ai.server.time_to_first_token']),
+        queue: ms(a['inference.request.queue.duration']),
+        prefill: ms(a['inference.request.prefill.duration']),
+        transfer: ms(a['inference.request.transfer.duration']),
+        outputTokens: num(a['gen_ai.usage.output_tokens']),
+        promptTokens: num(a['gen_ai.usage.input_tokens']),
+      });
     },
     finish() {
       const shifts = createShifts();
@@ -122,10 +138,9 @@ function compareClocks(pieces: readonly Piece[], shifts: Shifts): void {
   if (!front) return;
   let entry = front.start;
   for (const { kind, host, end } of pieces) if (kind === 'route' && host === front.host) entry = Math.max(entry, end);
-  const first = ms(front.span.attributes['gen_ai.server.time_to_first_token']);
-  for (const { kind, host, start, end, span } of pieces) {
+  const first = front.ttft;
+  for (const { kind, host, start, end, ttft: own } of pieces) {
     if (kind !== 'leg' || host === front.host) continue;
-    const own = ms(span.attributes['gen_ai.server.time_to_first_token']);
     const inside = front.end - end;
     const most =
       first === undefined || own === undefined ? inside : Math.min(inside, front.start + first - start - own);
@@ -157,15 +172,14 @@ function takeApart(key: string, pieces: readonly Piece[]): Request | undefined {
     if (all.length === 0) return undefined;
     return { start: Math.min(...all.map((p) => p.start)), end: Math.max(...all.map((p) => p.end)) };
   };
-  const legs = pieces.filter((piece) => piece.kind === 'leg').map(legOf);
-  const a = front?.span.attributes;
+  const legs = pieces.filter((piece) => piece.kind === 'leg');
   const durations: { queue?: number; prefill?: number; transfer?: number } = {};
   for (const part of ['queue', 'prefill', 'transfer'] as const) {
-    const took = ms(a?.[`inference.request.${part}.duration`]);
+    const took = front?.[part];
     if (took !== undefined) durations[part] = took;
   }
   const told: Told = {
-    front: front && { start: front.start, end: front.end, ttft: ms(a?.['gen_ai.server.time_to_first_token']) },
+    front: front && { start: front.start, end: front.end, ttft: front.ttft },
     route: hull('route'),
     transfer: hull('transfer'),
     durations,
@@ -173,29 +187,12 @@ function takeApart(key: string, pieces: readonly Piece[]): Request | undefined {
   };
   const waterfall = waterfallOf(told);
   if (!waterfall) return undefined;
-  const tokens = pieces.map(({ span }) => num(span.attributes['gen_ai.usage.input_tokens']));
-  const about = (front ?? pieces[0]!).span.resource.attributes;
   return {
     ...waterfall,
     key,
-    service: text(about['service.name']) || 'unknown service',
+    service: (front ?? pieces[0]!).service,
     start: Math.min(...pieces.map((piece) => piece.start)),
     replica: legs.at(-1)?.replica ?? '',
-    promptTokens: tokens.find((n) => n !== undefined),
-  };
-}
-
-function legOf({ span, host, start, end }: Piece): Leg {
-  const a = span.attributes;
-  return {
-    role: text(span.resource.attributes['inference.role']) || text(a['inference.role']),
-    replica: text(span.resource.attributes['service.instance.id']),
-    host,
-    start,
-    end,
-    ttft: ms(a['gen_ai.server.time_to_first_token']),
-    queue: ms(a['inference.request.queue.duration']),
-    prefill: ms(a['inference.request.prefill.duration']),
-    outputTokens: num(a['gen_ai.usage.output_tokens']),
+    promptTokens: pieces.find((piece) => piece.promptTokens !== undefined)?.promptTokens,
   };
 }
