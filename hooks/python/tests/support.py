@@ -134,7 +134,11 @@ TORCH = """
 import torch, torch.distributed as dist
 from torch.distributed import distributed_c10d as c10d
 t = torch.Tensor(256)
+# The first operation is made while nothing can have been switched on yet.
+core.hub.thread = False
 dist.barrier()
+core.hub.thread = None
+core.start()
 until(told)
 """
 
