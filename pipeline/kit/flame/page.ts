@@ -14,7 +14,7 @@ export interface PageOptions {
   readonly version: string;
 }
 
-const PAGE_STYLE = `main{max-width:1280px}.flamebox{overflow-x:auto}.flamebar{display:flex;flex-wrap:wrap;gap:8px 14px;align-items:center;margin:10px 0}.flamebar input{font:inherit;color:inherit;background:var(--fill);border:1px solid var(--line);border-radius:8px;padding:5px 10px;width:min(100%,260px)}.flamebar button{font:inherit;color:inherit;background:var(--fill);border:1px solid var(--line);border-radius:8px;padding:5px 12px;visibility:hidden;cursor:pointer}.flame{min-width:720px}td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}tr.muted{color:var(--soft)}.swatch{display:inline-block;width:12px;height:12px;border-radius:3px;vertical-align:-1px;margin-right:5px}@media print{.flamebar{display:none}}`;
+const PAGE_STYLE = `main{max-width:1280px}.flamebox{overflow-x:auto}.flamebar{display:flex;flex-wrap:wrap;gap:8px 14px;align-items:center;margin:10px 0}.flamebar input{font:inherit;color:inherit;background:var(--fill);border:1px solid var(--line);border-radius:8px;padding:5px 10px;width:min(100%,260px)}.flamebar button{font:inherit;color:inherit;background:var(--fill);border:1px solid var(--line);border-radius:8px;padding:5px 12px;visibility:hidden;cursor:pointer}.flame{min-width:960px}td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}tr.muted{color:var(--soft)}.swatch{display:inline-block;width:12px;height:12px;border-radius:3px;vertical-align:-1px;margin-right:5px}@media print{.flamebar{display:none}}`;
 
 /** Nanoseconds for people: `1.25 s`, `310 ms`, `4.2 µs`. */
 export function duration(nanos: number): string {

@@ -21,7 +21,7 @@ const COLOURS = [
 const colour = (part: string) =>
   part === 'remainder' ? 'url(#un)' : (COLOURS[(PARTS as readonly string[]).indexOf(part)] ?? '#999');
 
-const PAGE_STYLE = `td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}.wf{min-width:560px}.wf text{font-size:12px;fill:var(--ink)}.wf .t{fill:var(--soft)}.wf line{stroke:var(--line)}.sw{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:7px;vertical-align:-1px}.sw.un{background:repeating-linear-gradient(45deg,#c4262e 0 3px,transparent 3px 6px);border:1px solid #c4262e}h3 small{font-weight:400;margin-left:8px}h3{margin-bottom:8px}`;
+const PAGE_STYLE = `td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}.wf{min-width:720px}.wf text{font-size:12px;fill:var(--ink)}.wf .t{fill:var(--soft)}.wf line{stroke:var(--line)}.sw{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:7px;vertical-align:-1px}.sw.un{background:repeating-linear-gradient(45deg,#c4262e 0 3px,transparent 3px 6px);border:1px solid #c4262e}h3 small{font-weight:400;margin-left:8px}h3{margin-bottom:8px}`;
 
 const ROW = 24;
 const LEFT = 150;
