@@ -117,13 +117,14 @@ function open(signal: Signal, items: number, bytes: Uint8Array, options: DecodeO
 
 /**
  * An opened batch with other resources, its items not decoded for it; the same batch if nothing changes, undefined if it was
- * not opened. `change` may be asked for one resource more than once.
+ * not opened or has to be decoded. `change` may be asked for one resource more than once.
  */
 export function reopenWithResources(batch: Batch, change: (resource: Resource) => Resource): Batch | undefined {
   const original = opened.get(batch);
   if (original === undefined) return undefined;
   const { bytes, options } = original;
   const made = changeResources(bytes, options.interner ?? createInterner({}, false), change);
+  if (made === undefined) return undefined;
   return made === bytes ? batch : open(batch.signal, itemCount(batch), made, options);
 }
 

@@ -6,20 +6,25 @@ import { readEnvelope, readResource } from './decode-common.ts';
 import { resourceEnvelope } from './encode-common.ts';
 import { type Interner, keyOf } from './interner.ts';
 
+/** A request of more parts than this is somebody's attack or costs as much as decoding it. */
+const MOST_ENVELOPES = 10_000;
+
 /**
- * The request with every resource changed; the same bytes if nothing changes. The request must be well-formed. `change` is
- * asked once for every Resource… envelope, with the objects that `interner` gives a reader of the request.
+ * The request with every resource changed; the same bytes if nothing changes, undefined if it has so many of them that it is
+ * better decoded. The request must be well-formed. `change` is asked once for every Resource… envelope, with the objects
+ * that `interner` gives a reader of the request.
  */
 export function changeResources(
   bytes: Uint8Array,
   interner: Interner,
   change: (resource: Resource) => Resource,
-): Uint8Array {
+): Uint8Array | undefined {
   const r = new Reader(bytes);
   const end = bytes.length;
   const parts: Uint8Array[] = [];
   /** Up to here everything is in `parts`. */
   let done = 0;
+  let envelopes = 0;
   interner.begin();
   while (r.at < end) {
     const start = r.at;
@@ -28,6 +33,7 @@ export function changeResources(
       r.skip(tag, end);
       continue;
     }
+    if (++envelopes > MOST_ENVELOPES) return undefined;
     const stop = r.enter(end);
     const body = r.at;
     const envelope = readEnvelope(r, stop);

@@ -161,3 +161,12 @@ test('a resource that came in two parts, behind what it owns, is changed whole; 
   const out = Buffer.from(encodeRequest(changed, 'protobuf'));
   expect(out.includes(Buffer.concat([scope, unknown]))).toBe(true);
 });
+
+test('a request of very many empty parts is decoded instead, which leaves them out', () => {
+  const opened = openRequest(
+    'traces',
+    Buffer.concat(Array.from({ length: 20_000 }, () => message(1, new Uint8Array(0)))),
+  );
+  expect(reopenWithResources(opened, placed)).toBe(undefined);
+  expect(itemCount(resourceChanger((r) => ({ ...r, schemaUrl: 'urn:x' }))(opened))).toBe(0);
+});
