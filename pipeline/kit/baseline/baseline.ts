@@ -4,7 +4,8 @@
  */
 import { feasibleLoad, type Interval, type Knee, kneeOf, type LoadLevel } from '../stats/knee.ts';
 import { median, quantile } from '../stats/robust.ts';
-import { type Latency, type Objectives, RESOURCES, type Resource, type WatchedService, type Window } from './watch.ts';
+import type { Objectives, WatchedService } from './watch.ts';
+import { type Latency, RESOURCES, type Resource, type Window } from './windows.ts';
 
 export interface BaselineLevel {
   /** Requests at once. */
