@@ -133,8 +133,9 @@ export function createHistory(limit = 200_000): History {
       if (cached && cached.gap === gapMs && now - cached.at < 60_000 && cached.value) answer = cached.value;
       else {
         const values = select(tr, now - TRAILING_MS, now - gapOf(tr, now, gapMs), frozen);
-        answer =
-          values.length >= fewest ? cautious(location(values), values, now - (tr.t[tr.start] ?? now)) : undefined;
+        if (values.length >= fewest) answer = cautious(location(values), values, now - (tr.t[tr.start] ?? now));
+        // What was known before an incident is still what is usual, though its first minutes are not learned from.
+        else if (frozen.length > 0 && cached?.gap === gapMs) answer = cached.value;
         tr.cached = { at: now, gap: gapMs, value: answer };
       }
       add(tr, value, now);
@@ -148,7 +149,8 @@ export function createHistory(limit = 200_000): History {
       if (cached?.quantile !== undefined && cached.gap === gapMs && now - cached.at < 60_000) answer = cached.quantile;
       else {
         const values = select(tr, now - TRAILING_MS, now - gapOf(tr, now, gapMs), frozen);
-        answer = values.length >= fewest ? quantileOf(values, p) : undefined;
+        if (values.length >= fewest) answer = quantileOf(values, p);
+        else if (frozen.length > 0 && cached?.gap === gapMs) answer = cached.quantile;
         tr.cached = { at: now, gap: gapMs, value: undefined, quantile: answer };
       }
       add(tr, value, now);

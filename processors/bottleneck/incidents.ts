@@ -336,10 +336,12 @@ export function createIncidents(
       quality.push('the root was judged through weak joins, resets or gaps');
     const summary = `${head.finding.verdict?.summary ?? head.finding.detector.meaning}${path.length > 1 ? ` Path: ${path.map((s) => s.detector).join(' → ')}.` : ''}`;
     t.severity = RANK[worstOf(component)] > RANK[t.severity] ? worstOf(component) : t.severity;
+    // What somebody does on purpose is shown, not shouted, as long as no objective is missed.
+    const planned = head.finding.verdict?.tags.includes('planned') === true && world.slo(t.service) === undefined;
     return {
       id: t.id,
       service: t.service,
-      severity: t.severity,
+      severity: planned ? 'info' : t.severity,
       state: resolved ? 'resolved' : 'open',
       summary,
       impact: {
@@ -391,6 +393,12 @@ export function createIncidents(
       return felt && f.confidence >= 0.6 && now - f.firingAt >= 90_000 && alike < 0.5 * peers.length;
     });
   }
+
+  /** Headed by what users feel, or by what only shows in it. */
+  const withoutCause = (i: Incident): boolean => {
+    const head = detectors.get(i.root.detector);
+    return head?.class === 'symptom' && head.canBeRoot !== true;
+  };
 
   function print(i: Incident): string {
     const round = (x: number) => Math.round(x * 10);
@@ -447,6 +455,12 @@ export function createIncidents(
         if (!t) {
           if (!matters(component, now)) continue;
           const service = serviceOf(component);
+          // Users already suffer and nobody knows from what: this may be the answer, and is not a second alarm.
+          const unexplained = [...open.values()].find((o) => o.service === service && o.last && withoutCause(o.last));
+          if (unexplained) {
+            for (const f of component) unexplained.members.set(f.id, f);
+            continue;
+          }
           const startedAt = Math.min(...component.map((f) => f.onset.by));
           t = {
             id: `inc-${Math.round(startedAt / 1000).toString(36)}-${(serial++).toString(36)}`,

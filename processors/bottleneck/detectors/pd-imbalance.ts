@@ -42,7 +42,7 @@ export default defineDetector({
       maximum: 1,
     }),
   },
-  persist: { k: 4, n: 6 },
+  persist: { k: 12, n: 16 },
   not: [
     'the ratio of running counts: prefill runs few and decode many, always',
     'one sick replica of a side',
