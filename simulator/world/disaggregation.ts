@@ -21,6 +21,10 @@ interface Split {
   arrived: boolean;
   ready: boolean;
   started: boolean;
+  /** The request is on its way to the decode side, or was there. */
+  sent: boolean;
+  /** The prefill side gave the blocks up before anybody came for them. */
+  expired: boolean;
   attempts: number;
 }
 
@@ -39,6 +43,8 @@ export function startSplit(w: World, request: Request, prefill: Replica, decode:
     arrived: false,
     ready: false,
     started: false,
+    sent: false,
+    expired: false,
     attempts: 0,
   };
   splits.set(leg, split);
@@ -63,7 +69,9 @@ export function startSplit(w: World, request: Request, prefill: Replica, decode:
   };
   if (w.spec.deploy.engine === 'sglang') {
     const core = decode.scheds[0]!;
+    split.sent = true;
     toEngine(w, request, decode, () => {
+      if (split.expired) return recompute(w, split);
       request.sched = core;
       request.replica = decode;
       request.queuedAt = w.now;
@@ -109,7 +117,11 @@ function prefillDone(w: World, leg: Request): void {
     if (!s.held.has(leg) || split.started) return;
     s.counters.transferExpired++;
     drop(w, s, leg);
-    if (request.state !== REQUEST.done && request.state !== REQUEST.aborted) recompute(w, split);
+    if (request.state === REQUEST.done || request.state === REQUEST.aborted) return;
+    split.expired = true;
+    if (request.sched !== null) recompute(w, split);
+    // Still on its way to the decode side, it finds nothing there; or the way begins only now.
+    else if (!split.sent) toEngine(w, request, decode, () => recompute(w, split));
   });
   if (request.state === REQUEST.aborted) {
     // Nobody will come for the blocks; without a cancel they stay until the lease is over.
@@ -125,7 +137,9 @@ function prefillDone(w: World, leg: Request): void {
     if (split.reserved) startTransfer(w, split);
     return;
   }
+  split.sent = true;
   toEngine(w, request, decode, () => {
+    if (split.expired) return recompute(w, split);
     const core = decode.scheds[0]!;
     request.sched = core;
     request.replica = decode;

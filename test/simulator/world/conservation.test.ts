@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { plant } from '../../../simulator/faults/index.ts';
+import { simulateCase } from '../../../simulator/simulate.ts';
 import { injection } from '../../../simulator/spec.ts';
 import type { Histogram } from '../../../simulator/world/histogram.ts';
 import type { World } from '../../../simulator/world/types.ts';
@@ -164,4 +165,27 @@ it('survives a crash: everything the replica held is gone, and nobody waits for 
   expect(rep.scheds[0]!.counters.generatedTokens).toBeGreaterThan(0);
   const x = w.totals;
   expect(x.arrived).toBe(x.completed + x.aborted + x.failed + x.inSystem);
+});
+
+it('measures requests whose blocks were given up before they came for them like all others', () => {
+  const sim = simulateCase(
+    small({
+      cluster: { nodes: 4, gpusPerNode: 4 },
+      deploy: {
+        pd: { prefill: 2, decode: 2 },
+        tp: 4,
+        leaseS: 10,
+        engine: 'dynamo',
+        version: '1.1',
+        frontend: 'dynamo',
+      },
+      load: { rps: [[0, 6]], mix: 'rag' },
+      durationS: 90,
+      inject: [injection({ kind: 'kv-leak', entity: 'pool:prefill', at: 5, durationS: 80, dose: 0.6 })],
+    }),
+  );
+  const lines = [...sim.lines];
+  const expired = sim.world.replicas.flatMap((r) => r.scheds).map((s) => s.counters.transferExpired);
+  expect(Math.max(...expired)).toBeGreaterThan(0);
+  expect(lines.filter((line) => line.includes('NaN'))).toEqual([]);
 });
