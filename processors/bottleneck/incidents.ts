@@ -50,9 +50,9 @@ export interface IncidentOptions {
 const MEMBER_KEEP_MS = 300_000;
 const MAX_FREEZE_MS = 7_200_000;
 const REEMIT_MS = 300_000;
-const LEAST_PROBABILITY = 0.05;
+const LEAST_PROBABILITY = 0.15;
 /** Below this, a story beside another one of the same service is not worth a second alarm. */
-const BESIDE_PROBABILITY = 0.35;
+const BESIDE_PROBABILITY = 0.5;
 const LONG_KNOWN_MS = 180_000;
 const RANK: Record<Severity, number> = { info: 0, warning: 1, critical: 2 };
 
@@ -92,6 +92,8 @@ interface Tracked {
 
 /** Scores add up evidence as if every finding were another; they are not, so that rivals are weighed more softly than that. */
 const SOFTNESS = 0.6;
+/** Fitted on 27 alarms of 41 train cases, of which 25 were right: the product alone said 0.65 on average. */
+const MODESTY = 0.6;
 export function createIncidents(
   world: World,
   impacts: Impacts,
@@ -293,7 +295,7 @@ export function createIncidents(
         // A symptom at the head means that its cause was not seen.
         const { detector } = c.finding;
         const cap = detector.class !== 'symptom' ? 1 : detector.canBeRoot ? 0.75 : 0.3;
-        return [c, Math.min(cap, share * certain)];
+        return [c, Math.min(cap, (share * certain) ** MODESTY)];
       }),
     );
     const p = (c: Candidate) => probabilities.get(c) ?? 0;
