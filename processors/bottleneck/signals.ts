@@ -66,6 +66,9 @@ const SHAPES: Readonly<Record<string, SignalShape>> = {
   'process.uptime': instance('mean'),
   'process.cpu.time': instance('sum', ['component']),
   'hw.gpu.utilization': gpu('max', ['hw.gpu.task']),
+  'hw.gpu.foreign.processes': gpu('sum'),
+  'hw.gpu.foreign.memory.usage': gpu('sum'),
+  'hw.gpu.foreign.utilization': gpu('sum'),
   'hw.gpu.clock': gpu('mean', ['clock']),
   'hw.gpu.throttle': gpu('sum', ['reason']),
   'hw.temperature': {

@@ -17,6 +17,15 @@ function memory(view: View<any>): { value: number; rising: boolean } | undefined
   return { value, rising: samples.at(-1)! - samples[samples.length >> 1]! > 0.05 * GIB };
 }
 
+/** How much more of something others than the engine have than usual; undefined while the usual is not known. */
+// biome-ignore lint/suspicious/noExplicitAny: the parameters are not used here
+function newly(view: View<any>, name: string, signal: string): number | undefined {
+  const now = view.gauge(signal)?.mean(view.wf)?.value;
+  if (now === undefined) return undefined;
+  const usual = view.baseline(name, now, 16);
+  return usual && now - usual.median;
+}
+
 export default defineDetector({
   id: 'noisy-neighbour-gpu',
   class: 'root',
@@ -24,8 +33,11 @@ export default defineDetector({
   scope: 'gpu',
   pace: 'slow',
   meaning: 'Another process computes on an engine’s GPU, or holds memory there.',
-  rule: 'device memory ≥ memory above its usual, at once and not on the other GPUs of the replica, while the engine did not restart ∧ activity (DRAM, SM, tensor) above its usual against the other GPUs; or GPU active ≥ active while the engine runs nothing',
+  rule: 'processes that are not the engine’s hold ≥ memory more than usual, or run ≥ activity more of the time; without a list of processes: device memory ≥ memory above its usual, at once and not on the other GPUs of the replica, while the engine did not restart ∧ activity (DRAM, SM, tensor) above its usual against the other GPUs; or GPU active ≥ active while the engine runs nothing',
   signals: [
+    'hw.gpu.foreign.processes',
+    'hw.gpu.foreign.memory.usage',
+    'hw.gpu.foreign.utilization',
     'hw.gpu.memory.usage',
     'hw.gpu.dram_active',
     'hw.gpu.sm_active',
@@ -39,10 +51,12 @@ export default defineDetector({
     'process.uptime',
   ],
   needs: [
+    { grade: 'A', signals: ['hw.gpu.foreign.processes'] },
     { grade: 'B', signals: ['hw.gpu.memory.usage', 'hw.gpu.dram_active'] },
     { grade: 'C', signals: ['hw.gpu.utilization', 'inference.requests.running'] },
   ],
-  enable: 'Device memory and DRAM activity of every GPU (dcgm-exporter’s profiling fields or the GPU receivers).',
+  enable:
+    'The GPU receivers, which know whose a process on a GPU is; or device memory and DRAM activity of every GPU (dcgm-exporter’s profiling fields or the GPU receivers).',
   params: {
     memory: t.size({ description: 'Foreign memory from which somebody else is there.', default: '1GiB' }),
     activity: t.number({
@@ -67,6 +81,23 @@ export default defineDetector({
   wouldChangeMyMind: 'The process list of the GPU shows only the engine.',
   evaluate(view) {
     const p = view.params;
+    const strangers = view.gauge('hw.gpu.foreign.processes')?.max(view.wf);
+    const taken = newly(view, 'tenant.foreign.memory', 'hw.gpu.foreign.memory.usage');
+    const ran = newly(view, 'tenant.foreign.use', 'hw.gpu.foreign.utilization');
+    if (strangers && strangers.value > 0 && ((taken ?? 0) >= p.memory || (ran ?? 0) >= p.activity)) {
+      return view.judge({
+        all: [
+          view.atLeast('hw.gpu.foreign.processes', strangers, 1, 'processes that are not the engine’s'),
+          (taken ?? 0) >= p.memory
+            ? view.atLeast('hw.gpu.foreign.memory.usage', taken, p.memory, 'bytes more than usual')
+            : view.atLeast('hw.gpu.foreign.utilization', ran, p.activity, 'of the time more than usual'),
+        ],
+        support: [view.atLeast('hw.gpu.foreign.utilization', ran, p.activity, 'of the time more than usual')],
+        grade: 'A',
+        intensity: Math.max(0.01, ran ?? 0),
+        summary: `${gpuWords(view)}: processes that are not the engine’s (${strangers.value}) hold ${((taken ?? 0) / GIB).toFixed(1)} GiB more than usual and run ${percent(ran ?? 0)} of the time more.`,
+      });
+    }
     const replica = view.the('replica');
     const engine = replica ? view.on(replica) : undefined;
     const now = memory(view);

@@ -48,3 +48,36 @@ describe('a hot GPU', () => {
     expect(run.last()!.state).toBe('resolved');
   }, 60_000);
 });
+
+describe('a process on a GPU that is not the engine’s', () => {
+  const GIB = 2 ** 30;
+  it('is named where the probe knows whose it is; one that was always there is not', async () => {
+    const run = await scenario();
+    const one = engine(run, 'r0', { 'host.name': 'n0' }, 1);
+    const gpus = ['GPU-0', 'GPU-1'].map((id, i) =>
+      gpu(
+        run,
+        id,
+        { 'service.name': 'chat', 'service.instance.id': 'r0', 'inference.rank.tp': i, 'host.name': 'n0' },
+        i + 1,
+      ),
+    );
+    const tell = (t: number, came: boolean) => {
+      one.tell(t);
+      gpus.forEach((g, i) => {
+        g.tell(t);
+        // The monitor on GPU-0 was there from the start.
+        const there = i === 0 || came;
+        g.source.gauge('hw.gpu.foreign.processes', there ? 1 : 0);
+        g.source.gauge('hw.gpu.foreign.memory.usage', i === 0 ? 2 * GIB : came ? 9 * GIB : 0);
+        g.source.gauge('hw.gpu.foreign.utilization', i === 0 ? 0.02 : came ? 0.4 : 0);
+      });
+    };
+    await run.run(720, (t) => tell(t, false));
+    expect(run.fired()).toEqual([]);
+    await run.run(180, (t) => tell(t, true));
+    const found = run.findings().filter((f) => f.detector === 'noisy-neighbour-gpu' && f.state === 'firing');
+    expect(new Set(found.map((f) => f.entity.id))).toEqual(new Set(['GPU-1']));
+    expect(found[0]!.summary).toMatch(/processes that are not the engine’s \(1\) hold 9\.0 GiB more than usual/);
+  }, 60_000);
+});
